@@ -1,0 +1,27 @@
+//! The words of Baton: ids, roles, states, values, limits, and how each is printed.
+//!
+//! Everything else in the house speaks these types, and the printed forms here are the ones that logs,
+//! scripts, SQL answers and replays use.
+//! Not here: any behaviour over time. A type that needs a clock or a message belongs to a core above this one.
+
+mod hash;
+mod ids;
+mod key;
+pub mod limits;
+mod roles;
+mod row;
+mod schema;
+mod time;
+mod value;
+
+pub use hash::shard_ordinal;
+pub use ids::{
+    CatalogIndex, ClusterId, DatabaseId, Epoch, Incarnation, Lsn, NodeId, PartitionId, StatementId, StoreId,
+    TableId,
+};
+pub use key::{Key, KeyError, encode_key};
+pub use roles::{AggregatorRole, Durability, InstanceRole, NodeRole, NodeState, ReplicationMode, SyncState};
+pub use row::{RowError, decode_row, encode_row};
+pub use schema::{Column, ColumnType, TableKind, TableSchema};
+pub use time::Instant;
+pub use value::{Datum, Row};

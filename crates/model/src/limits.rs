@@ -1,0 +1,65 @@
+//! Every limit has a name, and its name is here.
+
+use std::time::Duration;
+
+/// How often each node is pinged, unless `heartbeat_interval_ms` says otherwise.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 150;
+/// How long a heartbeat's connection attempt may take before it counts as failed.
+pub const HEARTBEAT_CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Heartbeat connection attempts start at least this far apart.
+pub const HEARTBEAT_RETRY_MS: u64 = 1_000;
+/// How many inter-arrival times of pongs the detector keeps of each node.
+pub const PONG_INTERVALS_KEPT: usize = 32;
+/// A replica that acknowledges nothing for this long is reported to the master aggregator, unless
+/// `sync_replica_timeout_ms` says otherwise.
+pub const SYNC_REPLICA_TIMEOUT_MS: u64 = 5_000;
+/// How long a voting member waits for a silent master aggregator, unless `consensus_election_timeout` says otherwise.
+pub const CONSENSUS_ELECTION_TIMEOUT_MS: u64 = 30_000;
+/// How long an aggregator holds a statement whose partition has no primary, or a cluster without a master
+/// aggregator, before it answers with an error; unless `failover_buffer_ms` says otherwise.
+pub const FAILOVER_BUFFER_MS: u64 = 60_000;
+/// How long a write waits for a row lock before error 1205, unless `lock_wait_timeout_ms` says otherwise.
+pub const LOCK_WAIT_TIMEOUT_MS: u64 = 10_000;
+
+/// Partitions of one database, at most.
+pub const PARTITIONS_MAX: u32 = 1024;
+/// Partitions per leaf of a database created without `PARTITIONS n`.
+pub const PARTITIONS_PER_LEAF: u32 = 2;
+/// Columns of one table, at most.
+pub const COLUMNS_MAX: usize = 1024;
+/// Bytes of an identifier, at most.
+pub const IDENTIFIER_BYTES_MAX: usize = 64;
+/// Bytes of an encoded primary key, at most.
+pub const KEY_BYTES_MAX: usize = 3072;
+/// Bytes of one encoded row, at most.
+pub const ROW_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one client packet, and so of one statement, at most.
+pub const PACKET_BYTES_MAX: usize = 64 << 20;
+/// Rows that one statement may write, at most.
+pub const STATEMENT_ROWS_MAX: usize = 100_000;
+/// Client connections of one node, at most.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Records of a partition's log that are on their way to one replica, at most.
+pub const REPLICATION_BATCH_RECORDS_MAX: usize = 512;
+/// Bytes of one replication message, about.
+pub const REPLICATION_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Writes of one partition that wait for their commit, at most; one more is refused.
+pub const WRITES_IN_FLIGHT_MAX: usize = 8192;
+/// Records of a partition's log that are kept behind its commit point for replicas that catch up.
+pub const LOG_RECORDS_KEPT: u64 = 200_000;
+/// Outcomes of statements that a partition remembers for retries (S12).
+pub const PARTITION_OUTCOMES_KEPT: usize = 100_000;
+/// Outcomes of catalog statements that the catalog remembers for retries (S12).
+pub const CATALOG_OUTCOMES_KEPT: usize = 4096;
+/// Events that the catalog keeps (as the reference system does).
+pub const EVENTS_KEPT: usize = 1028;
+/// Decisions that the catalog keeps with their inputs.
+pub const DECISIONS_KEPT: usize = 512;
+/// Bytes of a policy component, at most.
+pub const POLICY_BYTES_MAX: usize = 1 << 20;
+/// Entries of the control group's log after which a snapshot is made and the log is cut.
+pub const CONTROL_LOG_ENTRIES_MAX: u64 = 20_000;
+/// Auto-increment values that an aggregator takes from the catalog at once.
+pub const AUTO_INCREMENT_BLOCK: u64 = 1_000;
+/// No remote call waits longer than this unless it says so itself.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
