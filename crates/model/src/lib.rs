@@ -4,6 +4,7 @@
 //! scripts, SQL answers and replays use.
 //! Not here: any behaviour over time. A type that needs a clock or a message belongs to a core above this one.
 
+pub mod errors;
 mod hash;
 mod ids;
 mod key;
