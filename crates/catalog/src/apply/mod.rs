@@ -1,0 +1,167 @@
+//! One committed entry, applied.
+//!
+//! A statement that was carried out before is answered from memory (S12). Everything else goes to the part it is
+//! about; each part checks all its preconditions before it changes anything.
+
+mod nodes;
+mod partitions;
+mod policies;
+mod schema;
+
+use std::collections::BTreeSet;
+
+use baton_model::limits::{CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT};
+use baton_model::{CatalogIndex, NodeId, StatementId};
+
+use crate::catalog::Catalog;
+use crate::command::{Command, Entry};
+use crate::objects::{Event, Severity, User, event_type};
+use crate::outcome::{Applied, Outcome, Rejection, Reply};
+use crate::row::RowKey;
+use crate::variables;
+
+impl Catalog {
+    /// Applies the entry at this index.
+    ///
+    /// # Panics
+    /// If the index does not follow the last one: an entry was skipped or came twice, which is a fault of the shell.
+    pub fn apply(&mut self, index: CatalogIndex, entry: &Entry) -> Applied {
+        assert!(index > self.index, "entry {index} comes after {}", self.index);
+        self.index = index;
+        if let Some(outcome) = entry.statement.and_then(|statement| self.outcome(statement)) {
+            return Applied { outcome: outcome.clone(), changed: Vec::new() };
+        }
+        let mut step = Step { catalog: self, at_ms: entry.at_ms, changed: BTreeSet::new() };
+        let outcome = step.command(&entry.command);
+        if let Some(statement) = entry.statement {
+            step.remember(statement, outcome.clone());
+        }
+        Applied { outcome, changed: step.changed.into_iter().collect() }
+    }
+}
+
+/// One entry on its way into the catalog.
+struct Step<'a> {
+    catalog: &'a mut Catalog,
+    at_ms: u64,
+    changed: BTreeSet<RowKey>,
+}
+
+impl Step<'_> {
+    fn command(&mut self, command: &Command) -> Outcome {
+        if self.catalog.cluster.is_none() && !matches!(command, Command::FoundCluster { .. }) {
+            return Err(Rejection::NotFounded);
+        }
+        match command {
+            Command::FoundCluster { cluster, node, policies, bindings } => {
+                self.found_cluster(*cluster, node, policies, bindings)
+            }
+            Command::AddNode(node) => self.add_node(node).map(Reply::Node),
+            Command::RemoveNode { node } => self.remove_node(*node),
+            Command::SetNodeOffline { node, incarnation, reason } => {
+                self.set_node_offline(*node, *incarnation, reason)
+            }
+            Command::SetNodeOnline { node, incarnation, store } => {
+                self.set_node_online(*node, *incarnation, *store)
+            }
+            Command::PromoteInstance { partition, epoch, to, reason } => {
+                self.promote_instance(*partition, *epoch, *to, reason)
+            }
+            Command::NotePartitionOffline { partition, reason } => {
+                self.note_partition_offline(*partition, reason)
+            }
+            Command::SetSyncState { partition, epoch, version, replica, state, reason } => {
+                self.set_sync_state(*partition, *epoch, *version, *replica, *state, reason)
+            }
+            Command::AddReplica { partition, version, node } => self.add_replica(*partition, *version, *node),
+            Command::CreateDatabase { name, if_not_exists, replication, durability, placements } => {
+                self.create_database(name, *if_not_exists, *replication, *durability, placements)
+            }
+            Command::DropDatabase { name, if_exists } => self.drop_database(name, *if_exists),
+            Command::CreateTable { database, schema, if_not_exists } => {
+                self.create_table(database, schema, *if_not_exists)
+            }
+            Command::DropTable { database, table, if_exists } => self.drop_table(database, table, *if_exists),
+            Command::SetVariable { name, value } => self.set_variable(name, value),
+            Command::SetPassword { user, password_hash } => {
+                self.changed.insert(RowKey::User(user.clone()));
+                let record = User { name: user.clone(), password_hash: *password_hash };
+                self.catalog.users.insert(user.clone(), record);
+                self.done()
+            }
+            Command::InstallPolicy(module) => self.install_policy(module),
+            Command::BindPolicy { decision_points, policy, settings } => {
+                self.bind_policy(decision_points, policy, settings)
+            }
+            Command::TakeAutoIncrement { table, count, at_least } => {
+                self.take_auto_increment(*table, *count, *at_least)
+            }
+            Command::WriteReference(write) => self.write_reference(write),
+            Command::RecordDecision(decision) => {
+                let id = self.catalog.counters.decision;
+                self.catalog.counters.decision += 1;
+                let mut decision = decision.clone();
+                decision.id = id;
+                self.catalog.decisions.insert(id, decision);
+                self.changed.extend([RowKey::Counters, RowKey::Decision(id)]);
+                if let Some(old) = id.checked_sub(DECISIONS_KEPT as u64)
+                    && self.catalog.decisions.remove(&old).is_some()
+                {
+                    self.changed.insert(RowKey::Decision(old));
+                }
+                self.done()
+            }
+            Command::RecordEvent { severity, event_type, node, details } => {
+                self.event(*severity, event_type, *node, details.clone());
+                self.done()
+            }
+            Command::Batch(commands) => {
+                Ok(Reply::Batch(commands.iter().map(|command| self.command(command)).collect()))
+            }
+        }
+    }
+
+    fn done(&self) -> Outcome {
+        Ok(Reply::Done { index: self.catalog.index })
+    }
+
+    fn set_variable(&mut self, name: &str, value: &str) -> Outcome {
+        let variable = variables::find(name).ok_or_else(|| Rejection::NoSuchVariable(name.into()))?;
+        let canonical =
+            variable.parse(value).map_err(|why| Rejection::BadValue(name.into(), value.into(), why))?;
+        let text = format!("{} = {canonical}", variable.name);
+        self.catalog.variables.insert(variable.name.into(), canonical);
+        self.changed.insert(RowKey::Variable(variable.name.into()));
+        self.event(Severity::Notice, event_type::VARIABLE_SET, None, text);
+        self.done()
+    }
+
+    /// Keeps an event, and forgets the oldest if there are too many.
+    fn event(&mut self, severity: Severity, event_type: &str, node: Option<NodeId>, details: String) {
+        let id = self.catalog.counters.event;
+        self.catalog.counters.event += 1;
+        let event = Event { id, at_ms: self.at_ms, severity, event_type: event_type.into(), node, details };
+        self.catalog.events.insert(id, event);
+        self.changed.extend([RowKey::Counters, RowKey::Event(id)]);
+        if let Some(old) = id.checked_sub(EVENTS_KEPT as u64)
+            && self.catalog.events.remove(&old).is_some()
+        {
+            self.changed.insert(RowKey::Event(old));
+        }
+    }
+
+    /// Remembers a statement's outcome, and forgets the oldest if there are too many (S12).
+    fn remember(&mut self, statement: StatementId, outcome: Outcome) {
+        let index = self.catalog.index;
+        self.catalog.outcomes.insert(statement, (index, outcome));
+        self.catalog.outcome_ages.insert((index, statement), ());
+        self.changed.insert(RowKey::Outcome(statement));
+        if self.catalog.outcomes.len() > CATALOG_OUTCOMES_KEPT
+            && let Some(((age, oldest), ())) = self.catalog.outcome_ages.get_min().cloned()
+        {
+            self.catalog.outcome_ages.remove(&(age, oldest));
+            self.catalog.outcomes.remove(&oldest);
+            self.changed.insert(RowKey::Outcome(oldest));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The catalog's state, how it is read, and how it becomes rows and comes back from them.
+//!
+//! It changes only in `apply`, and every change leaves the key of its row behind, so that what is on disk and what
+//! is in memory cannot drift apart: `rows` of one catalog, loaded into an empty one, give an equal catalog.
+
+use baton_model::{
+    Blob, CatalogIndex, ClusterId, DatabaseId, Key, NodeId, PartitionId, StatementId, TableId, TableSchema,
+};
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{Binding, Database, Decision, Event, Node, Partition, PolicyModule, Table, User};
+use crate::outcome::Outcome;
+use crate::row::{CatalogRow, RowKey};
+use crate::variables;
+
+/// The next of each kind of number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    pub(crate) node: u64,
+    pub(crate) database: u64,
+    pub(crate) table: u64,
+    pub(crate) event: u64,
+    pub(crate) decision: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { node: 1, database: 1, table: 1, event: 1, decision: 1 }
+    }
+}
+
+/// The cluster's metadata at one index. A clone shares everything.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Catalog {
+    pub(crate) index: CatalogIndex,
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) counters: Counters,
+    pub(crate) nodes: OrdMap<NodeId, Node>,
+    pub(crate) databases: OrdMap<DatabaseId, Database>,
+    pub(crate) tables: OrdMap<TableId, Table>,
+    pub(crate) partitions: OrdMap<PartitionId, Partition>,
+    pub(crate) variables: OrdMap<String, String>,
+    pub(crate) users: OrdMap<String, User>,
+    pub(crate) policies: OrdMap<String, PolicyModule>,
+    pub(crate) bindings: OrdMap<String, Binding>,
+    pub(crate) events: OrdMap<u64, Event>,
+    pub(crate) decisions: OrdMap<u64, Decision>,
+    pub(crate) outcomes: OrdMap<StatementId, (CatalogIndex, Outcome)>,
+    /// The outcomes by age, oldest first. Derived from `outcomes`.
+    pub(crate) outcome_ages: OrdMap<(CatalogIndex, StatementId), ()>,
+    pub(crate) reference_rows: OrdMap<(TableId, Key), Blob>,
+}
+
+impl Catalog {
+    /// The index of the last entry applied.
+    #[must_use]
+    pub fn index(&self) -> CatalogIndex {
+        self.index
+    }
+
+    /// The cluster's id; None before the cluster is founded.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// All leaves, by id.
+    pub fn leaves(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.is_leaf())
+    }
+
+    /// All aggregators, by id.
+    pub fn aggregators(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| !node.is_leaf())
+    }
+
+    /// The node with this host and SQL port.
+    #[must_use]
+    pub fn node_at(&self, host: &str, sql_port: u16) -> Option<&Node> {
+        self.nodes.values().find(|node| node.host == host && node.sql_port == sql_port)
+    }
+
+    /// `host:port` of a node, or its bare id if the catalog does not know it: for texts.
+    #[must_use]
+    pub fn address_of(&self, node: NodeId) -> String {
+        self.node(node).map_or_else(|| node.to_string(), Node::address)
+    }
+
+    /// All databases, by id.
+    pub fn databases(&self) -> impl Iterator<Item = &Database> {
+        self.databases.values()
+    }
+
+    /// A database by name. Names are matched exactly.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Database> {
+        self.databases.values().find(|database| database.name == name)
+    }
+
+    /// A database by id.
+    #[must_use]
+    pub fn database_by_id(&self, id: DatabaseId) -> Option<&Database> {
+        self.databases.get(&id)
+    }
+
+    /// The tables of a database, by id.
+    pub fn tables(&self, database: DatabaseId) -> impl Iterator<Item = &Table> {
+        self.tables.values().filter(move |table| table.schema.database == database)
+    }
+
+    /// A table by name, without case.
+    #[must_use]
+    pub fn table(&self, database: DatabaseId, name: &str) -> Option<&Table> {
+        self.tables(database).find(|table| table.schema.name.eq_ignore_ascii_case(name))
+    }
+
+    /// A table by id.
+    #[must_use]
+    pub fn table_by_id(&self, id: TableId) -> Option<&Table> {
+        self.tables.get(&id)
+    }
+
+    /// A table's schema by id.
+    #[must_use]
+    pub fn schema(&self, id: TableId) -> Option<&TableSchema> {
+        self.tables.get(&id).map(|table| &table.schema)
+    }
+
+    /// The rows of a reference table, by key.
+    pub fn reference_rows(&self, table: TableId) -> impl Iterator<Item = (&Key, &Blob)> {
+        self.reference_rows
+            .range((table, Key::new())..)
+            .take_while(move |((of, _), _)| *of == table)
+            .map(|((_, key), row)| (key, row))
+    }
+
+    /// A row of a reference table.
+    #[must_use]
+    pub fn reference_row(&self, table: TableId, key: &Key) -> Option<&Blob> {
+        self.reference_rows.get(&(table, key.clone()))
+    }
+
+    /// All partitions, by id.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
+    }
+
+    /// The partitions of a database, by ordinal.
+    pub fn partitions_of(&self, database: DatabaseId) -> impl Iterator<Item = &Partition> {
+        let first = PartitionId { database, ordinal: 0 };
+        let last = PartitionId { database, ordinal: u32::MAX };
+        self.partitions.range(first..=last).map(|(_, partition)| partition)
+    }
+
+    /// A partition.
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.partitions.get(&id)
+    }
+
+    /// A partition's name as a database on a leaf: `shop_3`.
+    #[must_use]
+    pub fn partition_name(&self, id: PartitionId) -> String {
+        match self.databases.get(&id.database) {
+            Some(database) => format!("{}_{}", database.name, id.ordinal),
+            None => id.to_string(),
+        }
+    }
+
+    /// The node that serves a partition now: its primary, if that is online and has its data.
+    #[must_use]
+    pub fn serving(&self, id: PartitionId) -> Option<&Node> {
+        let partition = self.partitions.get(&id)?;
+        let node = self.nodes.get(&partition.primary)?;
+        (node.is_online() && !partition.primary_lost).then_some(node)
+    }
+
+    /// A global variable: what was set, or its default. None if there is no such variable.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let variable = variables::find(name)?;
+        Some(self.variables.get(variable.name).cloned().unwrap_or_else(|| variable.default.to_owned()))
+    }
+
+    /// A global variable that is a number. Its default if what was set is none, which `apply` never lets in.
+    ///
+    /// # Panics
+    /// If there is no such variable or its default is no number: a mistake in the caller, not in the input.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        let variable = variables::find(name).expect("the caller names a variable of the table");
+        let value = self.variables.get(variable.name).map_or(variable.default, String::as_str);
+        value.parse().unwrap_or_else(|_| variable.default.parse().expect("the default is a number"))
+    }
+
+    /// A global variable that is ON or OFF.
+    #[must_use]
+    pub fn switch(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(|value| value.eq_ignore_ascii_case("ON"))
+    }
+
+    /// All global variables with their values, by name.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        variables::ALL.iter().map(|variable| {
+            (variable.name, self.variables.get(variable.name).map_or(variable.default, String::as_str).to_owned())
+        })
+    }
+
+    /// A user.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// All policy modules, by name.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyModule> {
+        self.policies.values()
+    }
+
+    /// A policy module.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&PolicyModule> {
+        self.policies.get(name)
+    }
+
+    /// All bindings, by decision point.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.values()
+    }
+
+    /// The binding of a decision point.
+    #[must_use]
+    pub fn binding(&self, decision_point: &str) -> Option<&Binding> {
+        self.bindings.get(decision_point)
+    }
+
+    /// The events kept, oldest first.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.events.values()
+    }
+
+    /// The decisions kept, oldest first.
+    pub fn decisions(&self) -> impl DoubleEndedIterator<Item = &Decision> {
+        self.decisions.values()
+    }
+
+    /// The outcome of a statement that was carried out before, if it is still remembered (S12).
+    #[must_use]
+    pub fn outcome(&self, statement: StatementId) -> Option<&Outcome> {
+        self.outcomes.get(&statement).map(|(_, outcome)| outcome)
+    }
+
+    /// The row with this key; None if there is none (any more).
+    #[must_use]
+    pub fn row(&self, key: &RowKey) -> Option<CatalogRow> {
+        match key {
+            RowKey::Cluster => self.cluster.map(CatalogRow::Cluster),
+            RowKey::Counters => Some(CatalogRow::Counters(self.counters)),
+            RowKey::Node(id) => self.nodes.get(id).cloned().map(CatalogRow::Node),
+            RowKey::Database(id) => self.databases.get(id).cloned().map(CatalogRow::Database),
+            RowKey::Table(id) => self.tables.get(id).cloned().map(CatalogRow::Table),
+            RowKey::Partition(id) => self.partitions.get(id).cloned().map(CatalogRow::Partition),
+            RowKey::Variable(name) => {
+                self.variables.get(name).map(|value| CatalogRow::Variable(name.clone(), value.clone()))
+            }
+            RowKey::User(name) => self.users.get(name).cloned().map(CatalogRow::User),
+            RowKey::Policy(name) => self.policies.get(name).cloned().map(CatalogRow::Policy),
+            RowKey::Binding(point) => self.bindings.get(point).cloned().map(CatalogRow::Binding),
+            RowKey::Event(id) => self.events.get(id).cloned().map(CatalogRow::Event),
+            RowKey::Decision(id) => self.decisions.get(id).cloned().map(CatalogRow::Decision),
+            RowKey::Outcome(statement) => self
+                .outcomes
+                .get(statement)
+                .map(|(index, outcome)| CatalogRow::Outcome(*statement, *index, outcome.clone())),
+            RowKey::ReferenceRow(table, key) => self
+                .reference_rows
+                .get(&(*table, key.clone()))
+                .map(|row| CatalogRow::ReferenceRow(*table, key.clone(), row.clone())),
+        }
+    }
+
+    /// Every row, for a snapshot. With [`Catalog::index`] it is the whole catalog.
+    pub fn rows(&self) -> impl Iterator<Item = CatalogRow> + '_ {
+        let of_cluster = self.cluster.map(CatalogRow::Cluster);
+        std::iter::once(CatalogRow::Counters(self.counters))
+            .chain(of_cluster)
+            .chain(self.nodes.values().cloned().map(CatalogRow::Node))
+            .chain(self.databases.values().cloned().map(CatalogRow::Database))
+            .chain(self.tables.values().cloned().map(CatalogRow::Table))
+            .chain(self.partitions.values().cloned().map(CatalogRow::Partition))
+            .chain(self.variables.iter().map(|(n, v)| CatalogRow::Variable(n.clone(), v.clone())))
+            .chain(self.users.values().cloned().map(CatalogRow::User))
+            .chain(self.policies.values().cloned().map(CatalogRow::Policy))
+            .chain(self.bindings.values().cloned().map(CatalogRow::Binding))
+            .chain(self.events.values().cloned().map(CatalogRow::Event))
+            .chain(self.decisions.values().cloned().map(CatalogRow::Decision))
+            .chain(self.outcomes.iter().map(|(s, (i, o))| CatalogRow::Outcome(*s, *i, o.clone())))
+            .chain(
+                self.reference_rows
+                    .iter()
+                    .map(|((t, k), r)| CatalogRow::ReferenceRow(*t, k.clone(), r.clone())),
+            )
+    }
+
+    /// The catalog that these rows are, at this index.
+    #[must_use]
+    pub fn from_rows(index: CatalogIndex, rows: impl IntoIterator<Item = CatalogRow>) -> Self {
+        let mut catalog = Self { index, ..Self::default() };
+        for row in rows {
+            catalog.load(row);
+        }
+        catalog
+    }
+
+    fn load(&mut self, row: CatalogRow) {
+        match row {
+            CatalogRow::Cluster(cluster) => self.cluster = Some(cluster),
+            CatalogRow::Counters(counters) => self.counters = counters,
+            CatalogRow::Node(node) => drop(self.nodes.insert(node.id, node)),
+            CatalogRow::Database(database) => drop(self.databases.insert(database.id, database)),
+            CatalogRow::Table(table) => drop(self.tables.insert(table.schema.id, table)),
+            CatalogRow::Partition(partition) => drop(self.partitions.insert(partition.id, partition)),
+            CatalogRow::Variable(name, value) => drop(self.variables.insert(name, value)),
+            CatalogRow::User(user) => drop(self.users.insert(user.name.clone(), user)),
+            CatalogRow::Policy(policy) => drop(self.policies.insert(policy.name.clone(), policy)),
+            CatalogRow::Binding(binding) => drop(self.bindings.insert(binding.decision_point.clone(), binding)),
+            CatalogRow::Event(event) => drop(self.events.insert(event.id, event)),
+            CatalogRow::Decision(decision) => drop(self.decisions.insert(decision.id, decision)),
+            CatalogRow::Outcome(statement, index, outcome) => {
+                self.outcome_ages.insert((index, statement), ());
+                self.outcomes.insert(statement, (index, outcome));
+            }
+            CatalogRow::ReferenceRow(table, key, row) => drop(self.reference_rows.insert((table, key), row)),
+        }
+    }
+}

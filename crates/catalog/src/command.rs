@@ -1,0 +1,242 @@
+//! What can be asked of the catalog.
+
+use std::collections::BTreeMap;
+
+use baton_model::{
+    AggregatorRole, Blob, ClusterId, Durability, Epoch, Incarnation, Key, NodeId, NodeRole, PartitionId,
+    ReplicationMode, StatementId, StoreId, SyncState, TableId, TableSchema,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{Decision, PolicyModule, Severity};
+
+/// A command on its way through the control group.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The client statement that it carries out. A second entry with the same id is answered with the first
+    /// outcome and changes nothing (S12).
+    pub statement: Option<StatementId>,
+    /// The proposer's wall clock, in milliseconds since 1970 UTC; stamps events, decides nothing.
+    pub at_ms: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A node that joins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewNode {
+    /// The host under which the others reach it.
+    pub host: String,
+    /// The port of its SQL listener.
+    pub sql_port: u16,
+    /// The port of its RPC listener.
+    pub rpc_port: u16,
+    /// The port of its HTTP listener.
+    pub http_port: u16,
+    /// What it is for.
+    pub role: NodeRole,
+    /// Its part in the control group; of an aggregator only.
+    pub aggregator_role: Option<AggregatorRole>,
+    /// Its availability group; of a leaf only.
+    pub availability_group: Option<u32>,
+    /// The run of its process.
+    pub incarnation: Incarnation,
+    /// Its data directory.
+    pub store: StoreId,
+}
+
+/// Where the instances of a new partition go.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InstancePlacement {
+    /// The leaf of the primary.
+    pub primary: NodeId,
+    /// The leaves of the replicas.
+    pub replicas: Vec<NodeId>,
+}
+
+/// A write of a reference table's rows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReferenceWrite {
+    /// The table.
+    pub table: TableId,
+    /// The table version that the write was computed from; if it has moved, the write is refused.
+    pub expected_version: u64,
+    /// Each key with its new row, or None where the row goes.
+    pub rows: Vec<(Key, Option<Blob>)>,
+    /// What the client is told.
+    pub affected_rows: u64,
+    /// What the client is told.
+    pub last_insert_id: u64,
+}
+
+/// A change of the catalog. Each carries its preconditions.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// The first command of a cluster: names it, adds its first aggregator, and installs the built-in policies.
+    FoundCluster {
+        /// The new cluster's id.
+        cluster: ClusterId,
+        /// The aggregator that founds it; a voting member.
+        node: NewNode,
+        /// The built-in modules.
+        policies: Vec<PolicyModule>,
+        /// Decision point and module name.
+        bindings: Vec<(String, String)>,
+    },
+    /// Adds a node; refused if its `host:port` is taken. Answers with its id.
+    AddNode(NewNode),
+    /// Forgets an aggregator.
+    RemoveNode {
+        /// The aggregator.
+        node: NodeId,
+    },
+    /// Says that a node does not serve.
+    SetNodeOffline {
+        /// The node.
+        node: NodeId,
+        /// The run of its process that the evidence is about.
+        incarnation: Incarnation,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Says that a node serves (again), as this run, on this data directory.
+    SetNodeOnline {
+        /// The node.
+        node: NodeId,
+        /// The run that answered.
+        incarnation: Incarnation,
+        /// The data directory it runs on.
+        store: StoreId,
+    },
+    /// Makes a `Sync` replica the primary at the next epoch (S4); the old primary becomes an `Async` replica.
+    PromoteInstance {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch that ends.
+        epoch: Epoch,
+        /// The node of the replica.
+        to: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Says that a partition has no primary that could serve; changes no role.
+    NotePartitionOffline {
+        /// The partition.
+        partition: PartitionId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Moves a replica along `Async → Ready → Sync`, or back to `Async` (S3).
+    SetSyncState {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch of the primary that asks.
+        epoch: Epoch,
+        /// The version of the partition that it acts under.
+        version: u64,
+        /// The node of the replica.
+        replica: NodeId,
+        /// Its new state.
+        state: SyncState,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Adds an empty `Async` replica of a partition.
+    AddReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The version that the plan was made from.
+        version: u64,
+        /// The leaf that gets it.
+        node: NodeId,
+    },
+    /// Creates a database with these placements, one per partition.
+    CreateDatabase {
+        /// Its name.
+        name: String,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// Whether its replicas rise to `Sync`.
+        replication: ReplicationMode,
+        /// Whether a write waits for the disk.
+        durability: Durability,
+        /// Where its partitions go.
+        placements: Vec<InstancePlacement>,
+    },
+    /// Drops a database with everything in it.
+    DropDatabase {
+        /// Its name.
+        name: String,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// Creates a table. The ids in the schema are ignored and given here.
+    CreateTable {
+        /// The name of its database.
+        database: String,
+        /// Its definition.
+        schema: TableSchema,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// Drops a table with its rows.
+    DropTable {
+        /// The name of its database.
+        database: String,
+        /// Its name.
+        table: String,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// Sets a global variable.
+    SetVariable {
+        /// Its name, in lower case.
+        name: String,
+        /// Its value, as text.
+        value: String,
+    },
+    /// Creates a user or changes its password.
+    SetPassword {
+        /// The user.
+        user: String,
+        /// SHA1(SHA1(password)); None is the empty password.
+        password_hash: Option<[u8; 20]>,
+    },
+    /// Installs a policy module, or replaces the one of the same name.
+    InstallPolicy(PolicyModule),
+    /// Lets a module decide at these decision points from this index on.
+    BindPolicy {
+        /// The decision points.
+        decision_points: Vec<String>,
+        /// The module's name.
+        policy: String,
+        /// The module's settings.
+        settings: BTreeMap<String, String>,
+    },
+    /// Takes AUTO_INCREMENT values. Answers with the first of `count`.
+    TakeAutoIncrement {
+        /// The table.
+        table: TableId,
+        /// How many.
+        count: u64,
+        /// The first must be at least this.
+        at_least: u64,
+    },
+    /// Writes rows of a reference table.
+    WriteReference(ReferenceWrite),
+    /// Keeps a decision.
+    RecordDecision(Decision),
+    /// Keeps an event.
+    RecordEvent {
+        /// How much it matters.
+        severity: Severity,
+        /// One of [`crate::event_type`].
+        event_type: String,
+        /// The node it is about.
+        node: Option<NodeId>,
+        /// What happened.
+        details: String,
+    },
+    /// Several commands in one entry. Each is applied or refused by itself; the answer has one outcome for each.
+    Batch(Vec<Command>),
+}

@@ -1,0 +1,164 @@
+//! How the catalog answers.
+
+use std::fmt;
+
+use baton_model::errors::{ErrorCode, SqlError};
+use baton_model::{CatalogIndex, DatabaseId, Epoch, NodeId, PartitionId, SyncState, TableId};
+use serde::{Deserialize, Serialize};
+
+use crate::row::RowKey;
+
+/// What a command came to. The same on every node.
+pub type Outcome = Result<Reply, Rejection>;
+
+/// The answer to an entry, and the rows that the shell must make durable with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Applied {
+    /// What the proposer is told.
+    pub outcome: Outcome,
+    /// The keys of the rows that were written or went. Written in one batch with the index, or not at all.
+    pub changed: Vec<RowKey>,
+}
+
+/// What a command that was carried out answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Carried out, at this index.
+    Done {
+        /// The index of its entry.
+        index: CatalogIndex,
+    },
+    /// Rows of a reference table were written.
+    Written {
+        /// How many the client is told.
+        affected_rows: u64,
+        /// The first AUTO_INCREMENT value.
+        last_insert_id: u64,
+        /// The index of its entry.
+        index: CatalogIndex,
+    },
+    /// A node got this id.
+    Node(NodeId),
+    /// The first of the values taken.
+    AutoIncrement(u64),
+    /// The outcomes of a batch.
+    Batch(Vec<Outcome>),
+}
+
+/// Why a command was not carried out. Nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Rejection {
+    /// The cluster exists already.
+    AlreadyFounded,
+    /// The cluster does not exist yet.
+    NotFounded,
+    /// A node with this address is in the cluster.
+    NodeExists(String),
+    /// No such node.
+    NoSuchNode(NodeId),
+    /// The command is about another role.
+    WrongRole(NodeId),
+    /// The evidence is about another run of the process.
+    OtherIncarnation(NodeId),
+    /// The node is in that state already.
+    NoChange(NodeId),
+    /// No such partition.
+    NoSuchPartition(PartitionId),
+    /// The partition is at another epoch.
+    OtherEpoch(PartitionId, Epoch),
+    /// The partition has moved on; it is at this version.
+    OtherVersion(PartitionId, u64),
+    /// The replica is in a state that does not allow it (S4).
+    NotSync(PartitionId, NodeId),
+    /// A replica's state cannot go from where it is to this one.
+    NoSuchTransition(PartitionId, NodeId, SyncState),
+    /// The node is offline.
+    NodeOffline(NodeId),
+    /// The instance exists already.
+    InstanceExists(PartitionId, NodeId),
+    /// The database exists.
+    DatabaseExists(String),
+    /// No such database.
+    NoSuchDatabase(String),
+    /// The table exists.
+    TableExists(String),
+    /// No such table, `db.table`.
+    NoSuchTable(String),
+    /// The table's id is gone: it was dropped meanwhile.
+    TableGone(TableId),
+    /// A reference table has moved on: compute the write again.
+    TableChanged(TableId),
+    /// No such variable.
+    NoSuchVariable(String),
+    /// The variable does not take this value; and why.
+    BadValue(String, String, String),
+    /// No such policy.
+    NoSuchPolicy(String),
+    /// The policy cannot be bound to this decision point.
+    NotADecisionPointOf(String, String),
+    /// A limit would be exceeded; which.
+    Limit(String),
+    /// The database has an id that is not this one.
+    NoSuchDatabaseId(DatabaseId),
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyFounded => f.write_str("This node already belongs to a cluster"),
+            Self::NotFounded => f.write_str("This node belongs to no cluster; run BOOTSTRAP AGGREGATOR first"),
+            Self::NodeExists(address) => write!(f, "Node {address} is already in the cluster"),
+            Self::NoSuchNode(node) => write!(f, "There is no node {node} in the cluster"),
+            Self::WrongRole(node) => write!(f, "Node {node} has another role"),
+            Self::OtherIncarnation(node) => write!(f, "Node {node} was restarted meanwhile"),
+            Self::NoChange(node) => write!(f, "Node {node} is in that state already"),
+            Self::NoSuchPartition(partition) => write!(f, "There is no partition {partition}"),
+            Self::OtherEpoch(partition, epoch) => write!(f, "Partition {partition} is at epoch {epoch} now"),
+            Self::OtherVersion(partition, version) => {
+                write!(f, "Partition {partition} has changed meanwhile (version {version})")
+            }
+            Self::NotSync(partition, node) => {
+                write!(f, "The instance of {partition} on {node} is not in sync and cannot be promoted")
+            }
+            Self::NoSuchTransition(partition, node, state) => {
+                write!(f, "The instance of {partition} on {node} cannot become {state} from where it is")
+            }
+            Self::NodeOffline(node) => write!(f, "Node {node} is offline"),
+            Self::InstanceExists(partition, node) => write!(f, "Node {node} already holds {partition}"),
+            Self::DatabaseExists(name) => write!(f, "Can't create database '{name}'; database exists"),
+            Self::NoSuchDatabase(name) => write!(f, "Unknown database '{name}'"),
+            Self::TableExists(name) => write!(f, "Table '{name}' already exists"),
+            Self::NoSuchTable(name) => write!(f, "Table '{name}' doesn't exist"),
+            Self::TableGone(table) => write!(f, "Table {table} was dropped meanwhile"),
+            Self::TableChanged(table) => write!(f, "Table {table} was written to meanwhile"),
+            Self::NoSuchVariable(name) => write!(f, "Unknown system variable '{name}'"),
+            Self::BadValue(name, value, why) => {
+                write!(f, "Variable '{name}' can't be set to the value of '{value}': {why}")
+            }
+            Self::NoSuchPolicy(name) => write!(f, "There is no policy '{name}'; see SHOW POLICIES"),
+            Self::NotADecisionPointOf(policy, point) => {
+                write!(f, "Policy '{policy}' does not decide at '{point}'; see SHOW POLICIES")
+            }
+            Self::Limit(which) => write!(f, "Limit exceeded: {which}"),
+            Self::NoSuchDatabaseId(id) => write!(f, "There is no database {id}"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+impl From<&Rejection> for SqlError {
+    fn from(rejection: &Rejection) -> Self {
+        let code = match rejection {
+            Rejection::DatabaseExists(_) => ErrorCode::DatabaseExists,
+            Rejection::NoSuchDatabase(_) | Rejection::NoSuchDatabaseId(_) => ErrorCode::UnknownDatabase,
+            Rejection::TableExists(_) => ErrorCode::TableExists,
+            Rejection::NoSuchTable(_) | Rejection::TableGone(_) => ErrorCode::NoSuchTable,
+            Rejection::NoSuchVariable(_) => ErrorCode::UnknownVariable,
+            Rejection::BadValue(..) => ErrorCode::WrongValueForVariable,
+            Rejection::Limit(_) => ErrorCode::TooBig,
+            _ => ErrorCode::OperationRefused,
+        };
+        Self::new(code, rejection.to_string())
+    }
+}

@@ -1,0 +1,71 @@
+//! The catalog as rows, as it lies on disk and as a snapshot streams it.
+
+use baton_model::{Blob, CatalogIndex, ClusterId, DatabaseId, Key, NodeId, PartitionId, StatementId, TableId};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Counters;
+use crate::objects::{Binding, Database, Decision, Event, Node, Partition, PolicyModule, Table, User};
+use crate::outcome::Outcome;
+
+/// Names a row.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each names the row of the same name")]
+pub enum RowKey {
+    Cluster,
+    Counters,
+    Node(NodeId),
+    Database(DatabaseId),
+    Table(TableId),
+    Partition(PartitionId),
+    Variable(String),
+    User(String),
+    Policy(String),
+    Binding(String),
+    Event(u64),
+    Decision(u64),
+    Outcome(StatementId),
+    ReferenceRow(TableId, Key),
+}
+
+/// A row. A snapshot is these, in any order.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each holds the object of the same name")]
+pub enum CatalogRow {
+    Cluster(ClusterId),
+    Counters(Counters),
+    Node(Node),
+    Database(Database),
+    Table(Table),
+    Partition(Partition),
+    Variable(String, String),
+    User(User),
+    Policy(PolicyModule),
+    Binding(Binding),
+    Event(Event),
+    Decision(Decision),
+    Outcome(StatementId, CatalogIndex, Outcome),
+    ReferenceRow(TableId, Key, Blob),
+}
+
+impl CatalogRow {
+    /// The key of this row.
+    #[must_use]
+    pub fn key(&self) -> RowKey {
+        match self {
+            Self::Cluster(_) => RowKey::Cluster,
+            Self::Counters(_) => RowKey::Counters,
+            Self::Node(node) => RowKey::Node(node.id),
+            Self::Database(database) => RowKey::Database(database.id),
+            Self::Table(table) => RowKey::Table(table.schema.id),
+            Self::Partition(partition) => RowKey::Partition(partition.id),
+            Self::Variable(name, _) => RowKey::Variable(name.clone()),
+            Self::User(user) => RowKey::User(user.name.clone()),
+            Self::Policy(policy) => RowKey::Policy(policy.name.clone()),
+            Self::Binding(binding) => RowKey::Binding(binding.decision_point.clone()),
+            Self::Event(event) => RowKey::Event(event.id),
+            Self::Decision(decision) => RowKey::Decision(decision.id),
+            Self::Outcome(statement, _, _) => RowKey::Outcome(*statement),
+            Self::ReferenceRow(table, key, _) => RowKey::ReferenceRow(*table, key.clone()),
+        }
+    }
+}

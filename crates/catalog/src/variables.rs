@@ -1,0 +1,163 @@
+//! The global variables: their names, defaults, what values they take, and what they mean.
+//!
+//! Names and defaults are the reference system's where it has them. Values are text; ON ≡ 1, OFF ≡ 0.
+
+use baton_model::limits;
+
+/// What a variable takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// ON or OFF.
+    Switch,
+    /// A whole number between the two, both inclusive.
+    Number(u64, u64),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// A global variable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Variable {
+    /// Its name, in lower case.
+    pub name: &'static str,
+    /// Its value where none was set.
+    pub default: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Variable {
+    Variable { name, default, kind, doc }
+}
+
+/// All of them, by name.
+pub const ALL: &[Variable] = &[
+    variable(
+        "aggregator_failure_detection",
+        "ON",
+        Kind::Switch,
+        "Whether the master aggregator marks aggregators offline.",
+    ),
+    variable("auto_attach", "ON", Kind::Switch, "Whether a leaf that can be reached again is used again by itself."),
+    variable(
+        "consensus_election_timeout",
+        "30000",
+        Kind::Number(100, 3_600_000),
+        "Milliseconds for which a voting member under `classic` waits for a silent master aggregator.",
+    ),
+    variable(
+        "consensus_enabled",
+        "OFF",
+        Kind::Switch,
+        "Whether aggregators may be voting members, so that a lost master aggregator is replaced by election.",
+    ),
+    variable(
+        "default_partitions_per_leaf",
+        "2",
+        Kind::Number(1, 64),
+        "Partitions per leaf of a database created without PARTITIONS n.",
+    ),
+    variable(
+        "enable_query_forwarding",
+        "ON",
+        Kind::Switch,
+        "Whether a child aggregator forwards what belongs to the master aggregator.",
+    ),
+    variable(
+        "failover_buffer_ms",
+        "60000",
+        Kind::Number(0, 600_000),
+        "Milliseconds for which an aggregator holds a statement during a failover or an election before it fails.",
+    ),
+    variable(
+        "heartbeat_interval_ms",
+        "150",
+        Kind::Number(10, 10_000),
+        "Milliseconds between two heartbeats to a node.",
+    ),
+    variable(
+        "leaf_failure_detection",
+        "ON",
+        Kind::Switch,
+        "Whether the master aggregator fails leaves over.",
+    ),
+    variable(
+        "leaf_failover_fanout",
+        "paired",
+        Kind::Choice(&["paired"]),
+        "Where replicas go. `paired`: the replicas of a leaf's partitions are all on its pair.",
+    ),
+    variable(
+        "lock_wait_timeout_ms",
+        "10000",
+        Kind::Number(1, 600_000),
+        "Milliseconds for which a write waits for a row lock before error 1205.",
+    ),
+    variable(
+        "redundancy_level",
+        "1",
+        Kind::Number(1, 2),
+        "Copies of each partition: the number of availability groups that databases are placed on.",
+    ),
+    variable(
+        "sync_replica_timeout_ms",
+        "5000",
+        Kind::Number(100, 600_000),
+        "Milliseconds without an acknowledgement after which a primary asks for its replica to be made async.",
+    ),
+];
+
+/// The limits and the table must say the same; the table is text so that it prints itself.
+const _: () = assert!(
+    limits::HEARTBEAT_INTERVAL_MS == 150
+        && limits::CONSENSUS_ELECTION_TIMEOUT_MS == 30_000
+        && limits::SYNC_REPLICA_TIMEOUT_MS == 5_000
+        && limits::FAILOVER_BUFFER_MS == 60_000
+        && limits::LOCK_WAIT_TIMEOUT_MS == 10_000
+        && limits::PARTITIONS_PER_LEAF == 2
+);
+
+/// The variable of this name, without case; dashes count as underscores.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Variable> {
+    let name = name.replace('-', "_");
+    ALL.iter().find(|variable| variable.name.eq_ignore_ascii_case(&name))
+}
+
+impl Variable {
+    /// The value in its canonical form.
+    ///
+    /// # Errors
+    /// What it takes instead.
+    pub fn parse(&self, value: &str) -> Result<String, String> {
+        match self.kind {
+            Kind::Switch => match value.to_ascii_uppercase().as_str() {
+                "ON" | "1" | "TRUE" => Ok("ON".into()),
+                "OFF" | "0" | "FALSE" => Ok("OFF".into()),
+                _ => Err("it is ON or OFF".into()),
+            },
+            Kind::Number(least, most) => match value.parse::<u64>() {
+                Ok(number) if (least..=most).contains(&number) => Ok(number.to_string()),
+                _ => Err(format!("it is a number from {least} to {most}")),
+            },
+            Kind::Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+                Some(word) => Ok((*word).into()),
+                None => Err(format!("it is one of {}", words.join(", "))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_variable() {
+        for variable in ALL {
+            assert_eq!(variable.parse(variable.default).as_deref(), Ok(variable.default), "{}", variable.name);
+        }
+    }
+}
