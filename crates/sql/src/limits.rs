@@ -1,0 +1,20 @@
+//! What one statement may use.
+
+use std::time::Duration;
+
+/// Bytes that the operators of one node's queries may hold together; one that would hold more fails.
+pub const QUERY_MEMORY_BYTES_MAX: usize = 512 << 20;
+/// Rows that one query may answer with.
+pub const RESULT_ROWS_MAX: usize = 1_000_000;
+/// How long one query may run.
+pub const QUERY_TIME_MAX: Duration = Duration::from_secs(300);
+/// Tables that one query may join, as in MySQL.
+pub const JOIN_TABLES_MAX: usize = 61;
+/// Parentheses, subqueries, CASEs and other things within each other.
+pub const NESTING_MAX: usize = 64;
+/// Operators in one row (`a AND b AND …`, `a + b + …`), and SELECTs in one UNION.
+pub const CHAIN_MAX: usize = 512;
+/// Rows that a leaf reads, filters and sends at once.
+pub const SCAN_CHUNK_ROWS: usize = 1024;
+/// Keys that a statement may look up one by one; with more it scans.
+pub const POINT_KEYS_MAX: usize = 1024;

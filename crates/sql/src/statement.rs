@@ -1,0 +1,335 @@
+//! What a client can ask for, as [`parse`](crate::parse) understands it.
+//!
+//! Names of databases and tables stand as they were written; what they mean is looked up when a statement is bound.
+//! Not here: whether a statement makes sense. That needs a catalog.
+
+use std::collections::BTreeMap;
+
+use baton_model::{Durability, ReplicationMode, TableSchema};
+use datafusion::sql::sqlparser::ast;
+
+/// One statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// About nodes, policies and users: for the master aggregator.
+    Cluster(ClusterStatement),
+    /// About databases and tables: for the master aggregator.
+    Schema(SchemaStatement),
+    /// INSERT and REPLACE.
+    Insert(Insert),
+    /// UPDATE, DELETE and TRUNCATE.
+    Change(ChangeStatement),
+    /// SELECT, VALUES, WITH, UNION.
+    Query(Query),
+    /// EXPLAIN of a query.
+    Explain(Query),
+    /// SHOW and DESCRIBE.
+    Show(Show),
+    /// `SET GLOBAL a = …, GLOBAL b = …`: names in lower case, values as text.
+    SetGlobal(Vec<(String, String)>),
+    /// `SET a = …, NAMES …, SESSION TRANSACTION …`: names in lower case, values as text (DEFAULT as `DEFAULT`).
+    SetSession(Vec<(String, String)>),
+    /// `USE db`.
+    Use(String),
+    /// BEGIN and START TRANSACTION.
+    Begin,
+    /// COMMIT.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
+}
+
+/// Where a node is reached: its SQL listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// `user[:'password']@'host':port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password; empty if none was given.
+    pub password: String,
+    /// The node.
+    pub address: Address,
+}
+
+/// A statement about the cluster itself. Its `SHOW`s are in [`Show`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterStatement {
+    /// `BOOTSTRAP AGGREGATOR 'host'[:port]`.
+    BootstrapAggregator {
+        /// The host under which others reach this node.
+        host: String,
+        /// The port, if one was given.
+        port: Option<u16>,
+    },
+    /// `ADD AGGREGATOR login [AS VOTING MEMBER | AS FOLLOWER]`; a follower without the clause.
+    AddAggregator {
+        /// The node and how to log in there.
+        login: Login,
+        /// Whether it is to count for the quorum.
+        voting_member: bool,
+    },
+    /// `REMOVE AGGREGATOR 'host':port`.
+    RemoveAggregator(Address),
+    /// `ADD LEAF login [INTO GROUP n]`.
+    AddLeaf {
+        /// The node and how to log in there.
+        login: Login,
+        /// The availability group, if one was given.
+        group: Option<u32>,
+    },
+    /// `PROMOTE AGGREGATOR 'host':port TO MASTER`.
+    PromoteAggregator(Address),
+    /// `SET POLICY point | ALL = name [WITH (key = value, …)]`.
+    SetPolicy {
+        /// The decision point in lower case; None is ALL.
+        decision_point: Option<String>,
+        /// The name of the module.
+        policy: String,
+        /// The settings.
+        settings: BTreeMap<String, String>,
+    },
+    /// `SET PASSWORD …`, `ALTER USER … IDENTIFIED BY …`, `CREATE USER [IF NOT EXISTS] … IDENTIFIED BY …`.
+    SetPassword {
+        /// The user; None is the session's own.
+        user: Option<String>,
+        /// The new password.
+        password: String,
+    },
+}
+
+/// A statement about databases and tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaStatement {
+    /// CREATE DATABASE.
+    CreateDatabase {
+        /// Its name.
+        name: String,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// SYNC without the clause.
+        replication: ReplicationMode,
+        /// ASYNC without the clause.
+        durability: Durability,
+        /// `PARTITIONS n`, 1 to `PARTITIONS_MAX`.
+        partitions: Option<u32>,
+    },
+    /// DROP DATABASE.
+    DropDatabase {
+        /// Its name.
+        name: String,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// CREATE TABLE; the schema is checked, its ids are 0.
+    CreateTable {
+        /// The database, if the name was qualified.
+        database: Option<String>,
+        /// The definition.
+        schema: Box<TableSchema>,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// DROP TABLE.
+    DropTable {
+        /// The tables.
+        tables: Vec<TableName>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+}
+
+/// A table as it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// The database, if the name was qualified.
+    pub database: Option<String>,
+    /// The table.
+    pub table: String,
+}
+
+/// INSERT or REPLACE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    /// The table.
+    pub table: TableName,
+    /// Whether a row with the same key is replaced.
+    pub replace: bool,
+    /// The columns named, or none.
+    pub(crate) columns: Vec<String>,
+    /// Where the rows come from.
+    pub(crate) source: InsertSource,
+}
+
+/// Where the rows of an INSERT come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum InsertSource {
+    /// VALUES, or SET as one row.
+    Values(Vec<Vec<ast::Expr>>),
+    /// A query.
+    Query(Query),
+}
+
+/// UPDATE or DELETE of one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangeStatement {
+    /// The table.
+    pub table: TableName,
+    /// Its alias in the statement.
+    pub(crate) alias: Option<String>,
+    /// `SET column = expression, …`; None deletes.
+    pub(crate) assignments: Option<Vec<(String, ast::Expr)>>,
+    /// WHERE.
+    pub(crate) predicate: Option<ast::Expr>,
+}
+
+/// A query, with the text that its columns are named after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The tree.
+    pub(crate) ast: Box<ast::Query>,
+    /// The text of each item of the outermost SELECT list as it was written; empty where it is not known.
+    pub(crate) items: Vec<String>,
+}
+
+/// What narrows a SHOW: `LIKE 'pattern'` or `WHERE column = 'value'`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ShowFilter {
+    /// The pattern on the first column; `%` and `_` as in LIKE, without case.
+    pub like: Option<String>,
+}
+
+/// SHOW and DESCRIBE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `SHOW AGGREGATORS [EXTENDED]`.
+    Aggregators {
+        /// EXTENDED.
+        extended: bool,
+    },
+    /// `SHOW LEAVES`.
+    Leaves,
+    /// `SHOW CLUSTER STATUS`.
+    ClusterStatus,
+    /// `SHOW PARTITIONS [EXTENDED] [ON db]`.
+    Partitions {
+        /// EXTENDED.
+        extended: bool,
+        /// The database; the session's if None.
+        database: Option<String>,
+    },
+    /// `SHOW POLICIES`.
+    Policies,
+    /// `SHOW POLICY BINDINGS`.
+    PolicyBindings,
+    /// `SHOW POLICY DECISIONS [LIMIT n]`.
+    PolicyDecisions {
+        /// The newest n only.
+        limit: Option<u64>,
+    },
+    /// `SHOW EVENTS [LIMIT n]`.
+    Events {
+        /// The newest n only.
+        limit: Option<u64>,
+    },
+    /// `SHOW DATABASES [LIKE …]`, `SHOW SCHEMAS`.
+    Databases {
+        /// EXTENDED.
+        extended: bool,
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW [FULL] TABLES [FROM db] [LIKE …]`.
+    Tables {
+        /// FULL.
+        full: bool,
+        /// The database; the session's if None.
+        database: Option<String>,
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW TABLE STATUS [FROM db] [LIKE …]`.
+    TableStatus {
+        /// The database; the session's if None.
+        database: Option<String>,
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW [FULL] COLUMNS FROM table`, `DESCRIBE table`.
+    Columns {
+        /// FULL.
+        full: bool,
+        /// The table.
+        table: TableName,
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW INDEX FROM table`.
+    Indexes {
+        /// The table.
+        table: TableName,
+    },
+    /// `SHOW CREATE TABLE table`.
+    CreateTable {
+        /// The table.
+        table: TableName,
+    },
+    /// `SHOW CREATE DATABASE db`.
+    CreateDatabase {
+        /// The database.
+        database: String,
+    },
+    /// `SHOW [GLOBAL | SESSION] VARIABLES [LIKE … | WHERE …]`.
+    Variables {
+        /// GLOBAL.
+        global: bool,
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW [GLOBAL | SESSION] STATUS [LIKE …]`.
+    Status {
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW WARNINGS` and `SHOW ERRORS`.
+    Warnings,
+    /// `SHOW [FULL] PROCESSLIST`.
+    Processlist,
+    /// `SHOW ENGINES`.
+    Engines,
+    /// `SHOW COLLATION [LIKE …]`.
+    Collation {
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW CHARACTER SET [LIKE …]`.
+    CharacterSet {
+        /// What to show.
+        filter: ShowFilter,
+    },
+    /// `SHOW GRANTS`.
+    Grants,
+    /// `SHOW PLUGINS`, `SHOW TRIGGERS`, `SHOW PROCEDURE STATUS`, `SHOW FUNCTION STATUS`: always empty.
+    Nothing {
+        /// The names of the columns of the empty answer.
+        columns: &'static [&'static str],
+    },
+}
+
+/// Who must carry a statement out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Any aggregator by itself, from its session and its catalog.
+    Local,
+    /// The master aggregator.
+    Master,
+    /// The leaves, through any aggregator.
+    Data,
+}
