@@ -1,0 +1,120 @@
+//! The reference behaviour: patience for silence, less for refusals, and no opinion but the observer's own.
+//!
+//! * Detection: a miss counts 1, a connection attempt that failed counts `refusal_penalty`; at `miss_limit` the node
+//!   has failed, at half of it it is suspect. With the defaults and a ping every 150 ms that is 30.0 s of silence on
+//!   a live connection, 3.0 s of refusals, and 20 s of attempts that time out
+//!   (source: "How Failover is Triggered in HA").
+//! * Election: the master aggregator must be unheard for `consensus_election_timeout`, refused or not.
+//! * Promotion: the longest log, then the leaf with the fewest primaries, then the lowest id.
+//!
+//! Not here: witnesses, vitals, round trip times and flaps. Classic does not look at them.
+
+use std::cmp::Reverse;
+
+use crate::{
+    Description, DetectionInput, ElectionInput, ElectionVerdict, Health, NodeEvidence, NodeVerdict,
+    NumberSetting, Policy, PromotionInput, PromotionVerdict, Settings,
+};
+
+/// The score at which a node has failed.
+const MISS_LIMIT: NumberSetting = NumberSetting {
+    name: "miss_limit",
+    default: 200,
+    range: 1..=1_000_000,
+    doc: "The score at which a node has failed; a missed ping counts 1. At half of it the node is suspect.",
+};
+/// What a connection attempt that failed counts.
+const REFUSAL_PENALTY: NumberSetting = NumberSetting {
+    name: "refusal_penalty",
+    default: 60,
+    range: 0..=1_000_000,
+    doc: "What a connection attempt that was refused or timed out adds to the score.",
+};
+/// Two voting members that notice the same silence campaign this many intervals apart.
+const STAGGER_INTERVALS: u64 = 2;
+/// The shortest time between two campaigns of one node, in milliseconds.
+const CAMPAIGN_PAUSE_MS_MIN: u64 = 1_000;
+/// The time between two campaigns is this part of the election timeout.
+const CAMPAIGN_PAUSE_PART: u64 = 10;
+
+/// The reference behaviour, native. It answers every input, and never fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Classic;
+
+impl Classic {
+    /// The name it is bound by.
+    pub const NAME: &'static str = "classic";
+
+    /// The score of a node, and the limit at which it has failed.
+    #[must_use]
+    pub fn score(node: &NodeEvidence, settings: &Settings) -> (u64, u64) {
+        let failed_attempts = u64::from(node.refusals) + u64::from(node.timeouts);
+        let score = u64::from(node.misses) + failed_attempts * u64::from(REFUSAL_PENALTY.read(settings));
+        (score, u64::from(MISS_LIMIT.read(settings)))
+    }
+}
+
+impl Policy for Classic {
+    fn describe(&self) -> Description {
+        Description {
+            name: Self::NAME.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: vec![MISS_LIMIT.doc(), REFUSAL_PENALTY.doc()],
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        MISS_LIMIT.check(settings)?;
+        REFUSAL_PENALTY.check(settings)
+    }
+
+    fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
+        input.nodes.iter().map(|node| judge(node, &input.settings)).collect()
+    }
+
+    fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
+        let unheard_ms = input.master_unheard_ms();
+        let stagger_ms = u64::from(input.rank)
+            .saturating_mul(STAGGER_INTERVALS)
+            .saturating_mul(input.heartbeat_interval_ms);
+        let due_ms = input.election_timeout_ms.saturating_add(stagger_ms);
+        let unheard = format!("master n{} unheard for {unheard_ms} ms of {due_ms} ms", input.master.node);
+        if unheard_ms < due_ms {
+            return ElectionVerdict::wait(unheard);
+        }
+        let pause_ms = (input.election_timeout_ms / CAMPAIGN_PAUSE_PART).max(CAMPAIGN_PAUSE_MS_MIN);
+        match input.since_last_campaign_ms {
+            Some(since_ms) if since_ms < pause_ms => {
+                ElectionVerdict::wait(format!("last campaign {since_ms} ms ago, next after {pause_ms} ms"))
+            }
+            _ => ElectionVerdict::campaign(unheard),
+        }
+    }
+
+    fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
+        let mut order: Vec<_> = input.candidates.iter().collect();
+        order.sort_by_key(|candidate| (Reverse(candidate.lsn), candidate.primaries_held, candidate.node));
+        let reason = order.first().map_or_else(String::new, |best| {
+            format!("lsn {}, {} primaries held, of {} candidates", best.lsn, best.primaries_held, order.len())
+        });
+        let ranking = order.into_iter().map(|candidate| candidate.node).collect();
+        PromotionVerdict { ranking, reason, rejected: Vec::new() }
+    }
+}
+
+fn judge(node: &NodeEvidence, settings: &Settings) -> NodeVerdict {
+    let (score, limit) = Classic::score(node, settings);
+    let counted = if score >= limit {
+        Health::Failed
+    } else if score.saturating_mul(2) >= limit {
+        Health::Suspect
+    } else {
+        Health::Healthy
+    };
+    NodeVerdict {
+        node: node.node,
+        health: node.settle(counted),
+        reason: format!("score {score}: {}", node.counts()),
+        memory: Vec::new(),
+    }
+}

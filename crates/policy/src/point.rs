@@ -1,0 +1,76 @@
+//! The moments at which the cluster asks a policy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment at which the cluster asks a policy. Each is bound to a module separately.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum DecisionPoint {
+    /// Which of the pinged nodes are healthy, suspect or failed. Asked at every tick and at every piece of hard
+    /// evidence.
+    Detection,
+    /// Whether this voting member campaigns to become the master aggregator. Asked at every tick.
+    Election,
+    /// Which safe candidate becomes primary of a partition that lost its own. Asked once per partition and failover.
+    Promotion,
+}
+
+impl DecisionPoint {
+    /// All of them, in the order in which `SHOW POLICIES` prints them.
+    pub const ALL: [Self; 3] = [Self::Detection, Self::Election, Self::Promotion];
+
+    /// The name as SQL and WIT spell it: `detection`, `election`, `promotion`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detection => "detection",
+            Self::Election => "election",
+            Self::Promotion => "promotion",
+        }
+    }
+}
+
+impl fmt::Display for DecisionPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No decision point has this name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownDecisionPoint(pub String);
+
+impl fmt::Display for UnknownDecisionPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown decision point '{}'; there are detection, election and promotion", self.0)
+    }
+}
+
+impl std::error::Error for UnknownDecisionPoint {}
+
+/// Reads a name without regard to case, as SQL does.
+impl FromStr for DecisionPoint {
+    type Err = UnknownDecisionPoint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|point| point.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| UnknownDecisionPoint(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_printed() {
+        for point in DecisionPoint::ALL {
+            assert_eq!(point.to_string().to_uppercase().parse(), Ok(point));
+        }
+        assert_eq!("degrade".parse::<DecisionPoint>(), Err(UnknownDecisionPoint("degrade".into())));
+    }
+}

@@ -1,0 +1,39 @@
+//! What every policy is, in the sandbox and outside it.
+
+use crate::{
+    Classic, Description, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict, PromotionInput,
+    PromotionVerdict, Settings,
+};
+
+/// A policy: pure functions from what is known to a verdict.
+///
+/// Everything is in the input. The same input gets the same answer, on every node and in every replay.
+/// A decision point that a policy does not answer itself is answered as [`Classic`] does.
+pub trait Policy {
+    /// What the policy says of itself.
+    fn describe(&self) -> Description;
+
+    /// Whether the settings make sense. Asked when they are bound; a bad setting never reaches a decision.
+    ///
+    /// # Errors
+    /// A sentence for the operator who set them.
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        let _ = settings;
+        Ok(())
+    }
+
+    /// Judges the nodes: exactly one verdict for each.
+    fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
+        Classic.detect(input)
+    }
+
+    /// Decides whether this voting member campaigns now.
+    fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
+        Classic.elect(input)
+    }
+
+    /// Ranks the candidates, best first. At least one must be ranked; all of them are safe.
+    fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
+        Classic.promote(input)
+    }
+}

@@ -1,0 +1,168 @@
+//! What holds of classic, and of what counts as an answer, for every input.
+
+use baton_model::NodeRole;
+use baton_policy::{
+    Candidate, Classic, DetectionInput, Health, NodeEvidence, NodeVerdict, Policy, PromotionInput,
+    PromotionVerdict, Rejection, Settings, validate_detection, validate_promotion,
+};
+use proptest::prelude::*;
+
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![Just(Health::Healthy), Just(Health::Suspect), Just(Health::Failed)]
+}
+
+prop_compose! {
+    fn node()(
+        misses in 0_u32..400,
+        refusals in 0_u32..5,
+        timeouts in 0_u32..3,
+        connection_lost in any::<bool>(),
+        in_maintenance in any::<bool>(),
+        previous in health(),
+    ) -> NodeEvidence {
+        NodeEvidence {
+            misses, refusals, timeouts, connection_lost, in_maintenance, previous,
+            ..NodeEvidence::answering(0, NodeRole::Leaf)
+        }
+    }
+}
+
+prop_compose! {
+    fn detection()(nodes in proptest::collection::vec(node(), 0..8)) -> DetectionInput {
+        let nodes = (1_u64..).zip(nodes).map(|(id, node)| NodeEvidence { node: id, ..node }).collect();
+        DetectionInput { heartbeat_interval_ms: 150, nodes, ..Default::default() }
+    }
+}
+
+prop_compose! {
+    fn promotion()(
+        candidates in proptest::collection::btree_map(1_u64..20, (0_u64..4, 0_u32..4), 1..8),
+    ) -> PromotionInput {
+        PromotionInput {
+            now_ms: 0,
+            settings: Settings::new(),
+            seed: 0,
+            database: "db".to_owned(),
+            partition: 0,
+            failed_primary: 0,
+            failed_group: 1,
+            candidates: candidates
+                .into_iter()
+                .map(|(node, (lsn, primaries_held))| Candidate {
+                    node,
+                    lsn,
+                    group: 2,
+                    primaries_held,
+                    last_pong_age_ms: 0,
+                    rtt_mean_us: 0,
+                    flaps_last_hour: 0,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn verdict(node: u64) -> NodeVerdict {
+    NodeVerdict { node, health: Health::Healthy, reason: String::new(), memory: Vec::new() }
+}
+
+proptest! {
+    #[test]
+    fn classic_is_always_accepted(detection in detection(), promotion in promotion()) {
+        prop_assert_eq!(validate_detection(&detection, &Classic.detect(&detection)), Ok(()));
+        prop_assert_eq!(validate_promotion(&promotion, &Classic.promote(&promotion)), Ok(()));
+    }
+
+    /// More evidence never makes a node look better.
+    #[test]
+    fn evidence_only_adds_up(mut input in detection(), more in 1_u32..100) {
+        let before: Vec<_> = Classic.detect(&input).into_iter().map(|verdict| verdict.health).collect();
+        for node in &mut input.nodes {
+            node.misses += more;
+        }
+        for (before, after) in before.into_iter().zip(Classic.detect(&input)) {
+            prop_assert!(after.health >= before, "{:?} after {}", after, before);
+        }
+    }
+
+    /// A failed node is taken back only when it is heard.
+    #[test]
+    fn silence_never_heals(input in detection()) {
+        for (node, verdict) in input.nodes.iter().zip(Classic.detect(&input)) {
+            if node.previous == Health::Failed && !node.is_heard() {
+                prop_assert_eq!(verdict.health, Health::Failed);
+            }
+        }
+    }
+
+    /// Nobody with a shorter log comes before one with a longer log.
+    #[test]
+    fn the_longest_log_is_first(input in promotion()) {
+        let lsn = |node: &u64| input.candidates.iter().find(|candidate| candidate.node == *node).unwrap().lsn;
+        prop_assert!(Classic.promote(&input).ranking.iter().map(lsn).is_sorted_by(|a, b| a >= b));
+    }
+
+    /// One verdict left out, doubled or misdirected is found.
+    #[test]
+    fn every_node_is_answered_once(input in detection(), pick in any::<prop::sample::Index>()) {
+        prop_assume!(!input.nodes.is_empty());
+        let good = Classic.detect(&input);
+        let at = pick.index(good.len());
+        let node = good[at].node;
+
+        let mut short = good.clone();
+        short.remove(at);
+        prop_assert_eq!(validate_detection(&input, &short), Err(Rejection::Unanswered(node)));
+
+        let mut double = good.clone();
+        double.push(verdict(node));
+        prop_assert_eq!(validate_detection(&input, &double), Err(Rejection::AnsweredTwice(node)));
+
+        let mut astray = good;
+        astray[at].node = 99;
+        prop_assert_eq!(validate_detection(&input, &astray), Err(Rejection::UnknownNode(99)));
+    }
+}
+
+#[test]
+fn reasons_and_memories_have_a_limit() {
+    let input =
+        DetectionInput { nodes: vec![NodeEvidence::answering(1, NodeRole::Leaf)], ..Default::default() };
+    let talkative = NodeVerdict { reason: "x".repeat(1025), ..verdict(1) };
+    assert_eq!(validate_detection(&input, &[talkative]), Err(Rejection::ReasonTooLong(1025)));
+    let hoarding = NodeVerdict { memory: vec![0; 4097], ..verdict(1) };
+    assert_eq!(validate_detection(&input, &[hoarding]), Err(Rejection::MemoryTooLong(1, 4097)));
+}
+
+#[test]
+fn a_ranking_names_candidates_once_and_at_least_one() {
+    let candidate = Candidate {
+        node: 3,
+        lsn: 1,
+        group: 1,
+        primaries_held: 0,
+        last_pong_age_ms: 0,
+        rtt_mean_us: 0,
+        flaps_last_hour: 0,
+    };
+    let input = PromotionInput {
+        now_ms: 0,
+        settings: Settings::new(),
+        seed: 0,
+        database: "db".to_owned(),
+        partition: 0,
+        failed_primary: 1,
+        failed_group: 1,
+        candidates: vec![candidate],
+    };
+    let check = |ranking: &[u64], rejected: &[u64]| {
+        let rejected = rejected.iter().map(|node| (*node, String::new())).collect();
+        let verdict = PromotionVerdict { ranking: ranking.to_vec(), reason: String::new(), rejected };
+        validate_promotion(&input, &verdict)
+    };
+    assert_eq!(check(&[3], &[]), Ok(()));
+    assert_eq!(check(&[], &[3]), Err(Rejection::NobodyRanked));
+    assert_eq!(check(&[3, 3], &[]), Err(Rejection::NamedTwice(3)));
+    assert_eq!(check(&[3], &[3]), Err(Rejection::NamedTwice(3)));
+    assert_eq!(check(&[3, 4], &[]), Err(Rejection::NoCandidate(4)));
+}

@@ -1,0 +1,300 @@
+//! Runs story-like scripts against a policy: what is known, a question, and the answer that is expected.
+//! Used by the tests of this crate for classic, and by those of `policies/swift`.
+//!
+//! ```text
+//! # Three refusals and twenty misses are a failure.
+//! node n2 misses=20 refusals=3
+//! detect
+//! ---
+//! n2 healthy ⇨ failed (score 200: 20 misses, 3 refusals)
+//! ```
+//!
+//! * `set name=value …` binds settings; an answer to it is the policy's objection.
+//! * `tick interval=150 late=0` says how far apart pings are and how late this tick came, in milliseconds.
+//! * `node n2 misses= refusals= timeouts= lost=true maintenance=true witness=n3/misses/refusals/age_ms
+//!   was=failed …` replaces what is known of a node; `detect` judges all nodes and remembers the opinion and the
+//!   policy's memory.
+//! * `master n1 …` (as `node`), `voter n3 sees=false reachable=true log=9`, and
+//!   `elect rank=0 timeout=30000 since=500 campaigns=1` asks for an election.
+//! * `candidate n3 lsn=9 primaries=2 group=1 age=100 flaps=0`, and `promote` asks whom to promote.
+//! * `clear` forgets nodes, voters and candidates, not the settings.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test` writes the answers of today into the scripts, to be read before they are kept.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::str::FromStr;
+
+use baton_model::NodeRole;
+use baton_model::limits::{CONSENSUS_ELECTION_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS};
+use baton_policy::{
+    Candidate, DetectionInput, ElectionChoice, ElectionInput, Health, NodeEvidence, Policy, PromotionInput,
+    VoterView, Witness, validate_detection, validate_election, validate_promotion,
+};
+use goldenscript::{ArgumentConsumer, Command, Context};
+
+/// Runs the script at `path` and compares its answers with those written in it.
+///
+/// # Panics
+/// If an answer differs, or the script is malformed.
+///
+/// # Errors
+/// If the script cannot be read.
+pub fn run<P: Policy>(policy: P, path: impl AsRef<Path>) -> std::io::Result<()> {
+    goldenscript::run(&mut Story::new(policy), path)
+}
+
+struct Story<P> {
+    policy: P,
+    detection: DetectionInput,
+    election: ElectionInput,
+    promotion: PromotionInput,
+}
+
+type Answer = Result<String, Box<dyn Error>>;
+
+impl<P: Policy> Story<P> {
+    fn new(policy: P) -> Self {
+        let detection = DetectionInput { heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS, ..Default::default() };
+        let election = ElectionInput {
+            now_ms: 0,
+            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            observer_late_ms: 0,
+            settings: detection.settings.clone(),
+            seed: 0,
+            self_node: 2,
+            rank: 0,
+            election_timeout_ms: CONSENSUS_ELECTION_TIMEOUT_MS,
+            term: 1,
+            master: NodeEvidence::answering(1, NodeRole::Aggregator),
+            voters: Vec::new(),
+            campaigns: 0,
+            since_last_campaign_ms: None,
+        };
+        let promotion = PromotionInput {
+            now_ms: 0,
+            settings: detection.settings.clone(),
+            seed: 0,
+            database: "db".to_owned(),
+            partition: 0,
+            failed_primary: 0,
+            failed_group: 1,
+            candidates: Vec::new(),
+        };
+        Self { policy, detection, election, promotion }
+    }
+
+    fn set(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        while let Some((name, value)) = args.next_key() {
+            self.detection.settings.insert(name.to_owned(), value.to_owned());
+        }
+        args.reject_next()?;
+        self.election.settings = self.detection.settings.clone();
+        self.promotion.settings = self.detection.settings.clone();
+        Ok(self.policy.check(&self.detection.settings).err().unwrap_or_default())
+    }
+
+    fn tick(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        take(&mut args, "interval", &mut self.detection.heartbeat_interval_ms)?;
+        take(&mut args, "late", &mut self.detection.observer_late_ms)?;
+        args.reject_next()?;
+        self.election.heartbeat_interval_ms = self.detection.heartbeat_interval_ms;
+        self.election.observer_late_ms = self.detection.observer_late_ms;
+        Ok(String::new())
+    }
+
+    fn node(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        let was = args.take_key("was").map(health).transpose()?;
+        let mut told = evidence(args, NodeRole::Leaf)?;
+        match self.detection.nodes.iter_mut().find(|known| known.node == told.node) {
+            Some(known) => {
+                told.previous = was.unwrap_or(known.previous);
+                told.memory = std::mem::take(&mut known.memory);
+                *known = told;
+            }
+            None => {
+                told.previous = was.unwrap_or_default();
+                self.detection.nodes.push(told);
+            }
+        }
+        Ok(String::new())
+    }
+
+    fn detect(&mut self) -> Answer {
+        let verdicts = self.policy.detect(&self.detection);
+        if let Err(rejection) = validate_detection(&self.detection, &verdicts) {
+            return Ok(format!("no verdict: {rejection}"));
+        }
+        let mut said = String::new();
+        for node in &mut self.detection.nodes {
+            let verdict = verdicts.iter().find(|verdict| verdict.node == node.node).ok_or("validated")?;
+            let change = if node.previous == verdict.health {
+                verdict.health.to_string()
+            } else {
+                format!("{} ⇨ {}", node.previous, verdict.health)
+            };
+            writeln!(said, "n{} {change} ({})", node.node, verdict.reason)?;
+            node.previous = verdict.health;
+            node.memory.clone_from(&verdict.memory);
+        }
+        Ok(said)
+    }
+
+    fn voter(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        let mut voter = VoterView { node: id(&mut args)?, reachable: true, sees_master: None, log_index: 0 };
+        take(&mut args, "reachable", &mut voter.reachable)?;
+        voter.sees_master = take_option(&mut args, "sees")?;
+        take(&mut args, "log", &mut voter.log_index)?;
+        args.reject_next()?;
+        self.election.voters.retain(|known| known.node != voter.node);
+        self.election.voters.push(voter);
+        Ok(String::new())
+    }
+
+    fn elect(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        take(&mut args, "rank", &mut self.election.rank)?;
+        take(&mut args, "timeout", &mut self.election.election_timeout_ms)?;
+        take(&mut args, "campaigns", &mut self.election.campaigns)?;
+        self.election.since_last_campaign_ms = take_option(&mut args, "since")?;
+        args.reject_next()?;
+        let verdict = self.policy.elect(&self.election);
+        Ok(match (validate_election(&verdict), verdict.choice) {
+            (Err(rejection), _) => format!("no verdict: {rejection}"),
+            (Ok(()), ElectionChoice::Wait) => format!("wait ({})", verdict.reason),
+            (Ok(()), ElectionChoice::Campaign) => format!("campaign ({})", verdict.reason),
+        })
+    }
+
+    fn candidate(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        let mut candidate = Candidate {
+            node: id(&mut args)?,
+            lsn: 0,
+            group: 1,
+            primaries_held: 0,
+            last_pong_age_ms: 0,
+            rtt_mean_us: 0,
+            flaps_last_hour: 0,
+        };
+        take(&mut args, "lsn", &mut candidate.lsn)?;
+        take(&mut args, "group", &mut candidate.group)?;
+        take(&mut args, "primaries", &mut candidate.primaries_held)?;
+        take(&mut args, "age", &mut candidate.last_pong_age_ms)?;
+        take(&mut args, "rtt", &mut candidate.rtt_mean_us)?;
+        take(&mut args, "flaps", &mut candidate.flaps_last_hour)?;
+        args.reject_next()?;
+        self.promotion.candidates.push(candidate);
+        Ok(String::new())
+    }
+
+    fn promote(&mut self) -> Answer {
+        let verdict = self.policy.promote(&self.promotion);
+        if let Err(rejection) = validate_promotion(&self.promotion, &verdict) {
+            return Ok(format!("no verdict: {rejection}"));
+        }
+        let ranking: Vec<_> = verdict.ranking.iter().map(|node| format!("n{node}")).collect();
+        let mut said = format!("{} ({})\n", ranking.join(", "), verdict.reason);
+        for (node, reason) in &verdict.rejected {
+            writeln!(said, "not n{node} ({reason})")?;
+        }
+        Ok(said)
+    }
+}
+
+impl<P: Policy> goldenscript::Runner for Story<P> {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Answer {
+        let args = command.consume_args();
+        let mut said = match command.name.as_str() {
+            "set" => self.set(args)?,
+            "tick" => self.tick(args)?,
+            "node" => self.node(args)?,
+            "detect" => self.detect()?,
+            "master" => {
+                self.election.master = evidence(args, NodeRole::Aggregator)?;
+                String::new()
+            }
+            "voter" => self.voter(args)?,
+            "elect" => self.elect(args)?,
+            "candidate" => self.candidate(args)?,
+            "promote" => self.promote()?,
+            "clear" => {
+                self.detection.nodes.clear();
+                self.election.voters.clear();
+                self.promotion.candidates.clear();
+                String::new()
+            }
+            unknown => return Err(format!("unknown command '{unknown}'").into()),
+        };
+        if !said.is_empty() && !said.ends_with('\n') {
+            said.push('\n');
+        }
+        Ok(said)
+    }
+}
+
+fn evidence(mut args: ArgumentConsumer<'_>, role: NodeRole) -> Result<NodeEvidence, Box<dyn Error>> {
+    let mut told = NodeEvidence::answering(id(&mut args)?, role);
+    while let Some((key, value)) = args.next_key() {
+        match key {
+            "misses" => told.misses = value.parse()?,
+            "refusals" => told.refusals = value.parse()?,
+            "timeouts" => told.timeouts = value.parse()?,
+            "lost" => told.connection_lost = value.parse()?,
+            "maintenance" => told.in_maintenance = value.parse()?,
+            "flaps" => told.flaps_last_hour = value.parse()?,
+            "witness" => told.witnesses.push(witness(value)?),
+            unknown => return Err(format!("a node has no '{unknown}'").into()),
+        }
+    }
+    args.reject_next()?;
+    Ok(told)
+}
+
+fn health(text: &str) -> Result<Health, Box<dyn Error>> {
+    [Health::Healthy, Health::Suspect, Health::Failed]
+        .into_iter()
+        .find(|health| health.to_string() == text)
+        .ok_or_else(|| format!("'{text}' is not healthy, suspect or failed").into())
+}
+
+fn witness(text: &str) -> Result<Witness, Box<dyn Error>> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [observer, misses, refusals, age_ms] = parts[..] else {
+        return Err(format!("'{text}' is not observer/misses/refusals/age_ms").into());
+    };
+    Ok(Witness {
+        observer: parse_id(observer)?,
+        misses: misses.parse()?,
+        refusals: refusals.parse()?,
+        timeouts: 0,
+        age_ms: age_ms.parse()?,
+    })
+}
+
+fn id(args: &mut ArgumentConsumer<'_>) -> Result<u64, Box<dyn Error>> {
+    parse_id(args.next_pos().ok_or("a node is missing")?)
+}
+
+fn parse_id(text: &str) -> Result<u64, Box<dyn Error>> {
+    Ok(text.strip_prefix('n').ok_or_else(|| format!("'{text}' is no node such as n2"))?.parse()?)
+}
+
+fn take<T: FromStr<Err: Error + 'static>>(
+    args: &mut ArgumentConsumer<'_>,
+    key: &str,
+    into: &mut T,
+) -> Result<(), Box<dyn Error>> {
+    if let Some(value) = take_option(args, key)? {
+        *into = value;
+    }
+    Ok(())
+}
+
+fn take_option<T: FromStr<Err: Error + 'static>>(
+    args: &mut ArgumentConsumer<'_>,
+    key: &str,
+) -> Result<Option<T>, Box<dyn Error>> {
+    Ok(args.take_key(key).map(str::parse).transpose()?)
+}

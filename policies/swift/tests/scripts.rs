@@ -1,0 +1,15 @@
+//! Swift's behaviour, told as stories.
+
+#[path = "../../../crates/policy/tests/story/mod.rs"]
+mod story;
+
+use std::path::Path;
+
+use baton_policy_swift::Swift;
+use test_each_file::test_each_path;
+
+test_each_path! { in "./policies/swift/tests/scripts" => run }
+
+fn run(path: &Path) {
+    story::run(Swift, path).unwrap();
+}
