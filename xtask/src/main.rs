@@ -1,0 +1,59 @@
+//! The commands of this repository, run as `cargo xtask <command>`.
+//!
+//! A command is a module with a `run`: it prints what it does, and at the end what to do next.
+//! All of them work from any folder of the repository and honour `CARGO_TARGET_DIR`.
+//! Not here: anything a cluster needs at run time; that is the binary's, in `crates/baton`.
+
+mod checkout;
+mod floors;
+mod house;
+mod policies;
+mod setup;
+mod testing;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// One command of the repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The commands of this repository.")]
+enum Task {
+    /// Install what is missing to build and test: C++ compiler, libclang, wasm target, test tools
+    Setup,
+    /// Check format, dependency directions, built-in policies, clippy and docs; warnings are errors
+    Verify,
+    /// Set up, build in release, and run every test
+    Test(testing::TestArgs),
+    /// Build the built-in policies as WASM components
+    Policies {
+        /// Change nothing; fail if the components in the repository differ from what their source gives
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Task::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup => {
+            setup::run(setup::Purpose::Test)?;
+            println!("next: cargo xtask test");
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Verify => verify::run(),
+        Task::Test(args) => testing::run(&args),
+        Task::Policies { check } => policies::build(check).map(|()| ExitCode::SUCCESS),
+    }
+}
