@@ -1,0 +1,597 @@
+//! One copy of a partition: what it knows, and which of its two roles it plays.
+//!
+//! The shell gathers what happened since the last time and calls [`Instance::step`] with all of it, so that many
+//! writes become one append, one sync and one message to each replica.
+//! Effects are carried out in order. [`Effect::Append`] need not be durable when the next effect runs; that is what
+//! [`Effect::Sync`] and [`Event::Durable`] are for, and nothing is acknowledged before them (S2).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use baton_model::{Epoch, Instant, Key, Lsn, NodeId, PartitionId, StatementId, SyncState, TableId};
+
+use crate::history::History;
+use crate::message::Message;
+use crate::outcomes::{Known, Outcomes, StatementOutcome};
+use crate::primary::Primary;
+use crate::record::{Record, Write};
+use crate::replica::Replica;
+
+/// What an instance found on its disk.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Saved {
+    /// The newest epoch it knew.
+    pub epoch: Epoch,
+    /// The epochs of its log. Entries beyond `last` are left over from a write that was not finished.
+    pub history: History,
+    /// The first LSN whose record it still has; `last + 1` if it has none.
+    pub first: Lsn,
+    /// The end of its log.
+    pub last: Lsn,
+    /// Its rows are as of this LSN.
+    pub applied: Lsn,
+    /// The records after `applied`, in order.
+    pub unapplied: Vec<Record>,
+    /// The statements of its log, oldest first.
+    pub outcomes: Vec<(StatementId, StatementOutcome)>,
+}
+
+/// Times that the catalog sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// A replica that is waited for and says nothing for this long is reported to the master aggregator.
+    pub sync_replica_timeout: Duration,
+}
+
+/// What the newest catalog says about the partition. The shell has it durable before it hands it over, so that a
+/// primary that is waited for by the catalog's word is waited for after a crash as well (S3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// The partition's epoch.
+    pub epoch: Epoch,
+    /// The partition's version.
+    pub version: u64,
+    /// Who is primary.
+    pub primary: NodeId,
+    /// Whether this process may act, if it is the primary: the catalog knows this run of it, and its data is whole.
+    pub armed: bool,
+    /// The replicas, their states, and whether their nodes are online.
+    pub replicas: BTreeMap<NodeId, (SyncState, bool)>,
+    /// Whether replicas are meant to rise to `Sync`.
+    pub sync_replication: bool,
+    /// Times.
+    pub settings: Settings,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The catalog says this now.
+    View(View),
+    /// A client's write, its rows locked; the ticket comes back with the reply.
+    Write {
+        /// Names the write in the reply.
+        ticket: u64,
+        /// What to write.
+        write: Write,
+    },
+    /// The answer to [`Effect::Sync`], with its numbers.
+    Durable {
+        /// The log is durable up to here.
+        lsn: Lsn,
+        /// How often the log had been cut when the sync was asked for.
+        cuts: u64,
+    },
+    /// The link that this replica asked for is open.
+    LinkUp {
+        /// The primary.
+        peer: NodeId,
+        /// The link; every link has another number.
+        link: u64,
+    },
+    /// A message came in on a link.
+    Received {
+        /// The sender.
+        peer: NodeId,
+        /// The link.
+        link: u64,
+        /// The message.
+        message: Message,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// Who was on the other side.
+        peer: NodeId,
+        /// The link.
+        link: u64,
+    },
+    /// The answer to [`Effect::ReadLog`].
+    LogRead {
+        /// The replica it was read for.
+        peer: NodeId,
+        /// The link it was read for.
+        link: u64,
+        /// Records with consecutive LSNs; none if they are gone.
+        records: Vec<Record>,
+    },
+    /// The rows asked for by [`Effect::Provision`] have all been sent, as of this LSN.
+    ProvisionSent {
+        /// The replica.
+        peer: NodeId,
+        /// The link.
+        link: u64,
+        /// The LSN of the rows.
+        at: Lsn,
+    },
+    /// Some time has passed.
+    Tick,
+}
+
+/// What to do, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Write down the newest epoch and the epochs of the log. Comes before the records that need it.
+    SaveEpochs {
+        /// The newest epoch known (S5).
+        epoch: Epoch,
+        /// The epochs of the log.
+        history: History,
+    },
+    /// Append to the log.
+    Append(Vec<Record>),
+    /// Cut everything after this LSN.
+    Truncate(Lsn),
+    /// Make everything so far durable, then say [`Event::Durable`] with these numbers.
+    Sync {
+        /// The end of the log.
+        lsn: Lsn,
+        /// How often the log was cut so far: a sync from before a cut proves nothing of what came after it.
+        cuts: u64,
+    },
+    /// Write the rows of these records, with the LSN of the last.
+    Apply(Vec<Record>),
+    /// Forget the records before this LSN.
+    Trim(Lsn),
+    /// Send a message on a link. If the link is full or gone, say [`Event::LinkDown`].
+    Send {
+        /// The receiver.
+        peer: NodeId,
+        /// The link.
+        link: u64,
+        /// The message.
+        message: Message,
+    },
+    /// Read records from this LSN on and answer with [`Event::LogRead`].
+    ReadLog {
+        /// For this replica.
+        peer: NodeId,
+        /// On this link.
+        link: u64,
+        /// The first LSN.
+        from: Lsn,
+    },
+    /// Send [`Message::Rows`] with all rows of this instance, between [`Message::Provision`] and
+    /// [`Message::Provisioned`], then say [`Event::ProvisionSent`]. The rows are those of the moment at which this
+    /// effect is carried out, before the next one; sending them may take as long as it takes.
+    Provision {
+        /// To this replica.
+        peer: NodeId,
+        /// On this link.
+        link: u64,
+        /// Under this epoch.
+        epoch: Epoch,
+        /// The epochs of the log.
+        history: History,
+        /// The statements remembered.
+        outcomes: Vec<(StatementId, StatementOutcome)>,
+    },
+    /// Keep a link open to this node, and to no other; None: to nobody.
+    Link(Option<NodeId>),
+    /// Close a link that another node opened.
+    CloseLink {
+        /// Who opened it.
+        peer: NodeId,
+        /// The link.
+        link: u64,
+    },
+    /// Answer a write.
+    Reply {
+        /// The write.
+        ticket: u64,
+        /// How it went.
+        result: Result<StatementOutcome, WriteError>,
+    },
+    /// Ask the master aggregator to move a replica to this state.
+    RequestSyncState {
+        /// The epoch of this primary.
+        epoch: Epoch,
+        /// The version it acts under.
+        version: u64,
+        /// The replica.
+        replica: NodeId,
+        /// The state.
+        state: SyncState,
+        /// Why, for people.
+        reason: String,
+    },
+    /// From now on clients may read and write here, or may not any more.
+    Serve(bool),
+    /// Forget rows and log: another copy is on its way. After a crash before the end, the instance is empty.
+    Wipe,
+    /// Store these rows of the copy.
+    StoreRows(Vec<(TableId, Key, Vec<u8>)>),
+    /// The copy is complete, as of this LSN.
+    FinishProvision(Lsn),
+    /// Something that must never be was seen: stop this instance and report it.
+    Halt(String),
+}
+
+/// Why a write was not carried out by this instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WriteError {
+    /// This instance is no primary that serves. Nothing was done.
+    NotPrimary,
+    /// Too many writes wait for their commit. Nothing was done.
+    TooManyInFlight,
+    /// It stopped being the primary while the write waited: the write is lost or will be committed by the next
+    /// primary, which knows by the statement's id (S12).
+    Deposed,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPrimary => "this instance is not the primary",
+            Self::TooManyInFlight => "too many writes of this partition wait for their commit",
+            Self::Deposed => "this instance stopped being the primary before the write was committed",
+        })
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// The role an instance plays now.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// The catalog does not say, or this process may not act.
+    Idle,
+    Primary(Primary),
+    Replica(Replica),
+}
+
+/// The log as far as both roles need it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) epoch: Epoch,
+    pub(crate) history: History,
+    pub(crate) first: Lsn,
+    pub(crate) last: Lsn,
+    pub(crate) durable: Lsn,
+    pub(crate) cuts: u64,
+    pub(crate) commit: Lsn,
+    pub(crate) applied: Lsn,
+    /// The newest records, at least all that are not applied.
+    pub(crate) recent: VecDeque<Record>,
+    pub(crate) recent_bytes: usize,
+    pub(crate) outcomes: Outcomes,
+    /// Records of this step that are not handed to the shell yet.
+    pub(crate) unwritten: Vec<Record>,
+    /// The epochs changed in this step.
+    pub(crate) epochs_changed: bool,
+    pub(crate) sync_wanted: bool,
+}
+
+/// Bytes of applied records that are kept in memory for replicas that are a little behind.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+
+impl Log {
+    pub(crate) fn adopt(&mut self, epoch: Epoch) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.epochs_changed = true;
+        }
+    }
+
+    pub(crate) fn push(&mut self, record: Record) {
+        assert_eq!(record.lsn, self.last.next(), "a log has no gaps");
+        if self.history.newest() != Some(record.epoch) {
+            self.history.note(record.epoch, record.lsn);
+            self.epochs_changed = true;
+        }
+        self.last = record.lsn;
+        self.outcomes.note(&record);
+        self.recent_bytes += record.bytes();
+        self.recent.push_back(record.clone());
+        self.unwritten.push(record);
+        self.sync_wanted = true;
+    }
+
+    /// S6: what is cut was never committed.
+    pub(crate) fn cut(&mut self, last: Lsn) {
+        assert!(last >= self.applied, "S6: {last} would cut what is applied up to {}", self.applied);
+        while self.recent.back().is_some_and(|record| record.lsn > last)
+            && let Some(record) = self.recent.pop_back()
+        {
+            self.recent_bytes -= record.bytes();
+        }
+        self.history.cut(last);
+        self.outcomes.cut(last);
+        self.last = last;
+        self.durable = self.durable.min(last);
+        self.cuts += 1;
+        self.commit = self.commit.min(last);
+        self.epochs_changed = true;
+    }
+
+    /// Hands what this step appended to the shell.
+    pub(crate) fn write_out(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.epochs_changed) {
+            effects.push(Effect::SaveEpochs { epoch: self.epoch, history: self.history.clone() });
+        }
+        if !self.unwritten.is_empty() {
+            effects.push(Effect::Append(std::mem::take(&mut self.unwritten)));
+        }
+        if std::mem::take(&mut self.sync_wanted) {
+            effects.push(Effect::Sync { lsn: self.last, cuts: self.cuts });
+        }
+    }
+
+    /// Applies what is committed.
+    pub(crate) fn apply_committed(&mut self, effects: &mut Vec<Effect>) {
+        let up_to = self.commit.min(self.last);
+        if up_to <= self.applied {
+            return;
+        }
+        let records: Vec<Record> = self.records_after(self.applied, usize::MAX, usize::MAX, up_to);
+        assert_eq!(records.len() as u64, up_to.0 - self.applied.0, "what is not applied is in memory");
+        self.applied = up_to;
+        effects.push(Effect::Apply(records));
+        while self.recent_bytes > RECENT_BYTES_MAX
+            && self.recent.front().is_some_and(|record| record.lsn <= self.applied)
+            && let Some(record) = self.recent.pop_front()
+        {
+            self.recent_bytes -= record.bytes();
+        }
+    }
+
+    /// Records from memory after this LSN, up to the limits.
+    pub(crate) fn records_after(&self, after: Lsn, count: usize, bytes: usize, up_to: Lsn) -> Vec<Record> {
+        let Some(front) = self.recent.front() else { return Vec::new() };
+        let Some(skip) = (after.0 + 1).checked_sub(front.lsn.0) else { return Vec::new() };
+        let mut room = bytes;
+        self.recent
+            .iter()
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .take_while(|record| record.lsn <= up_to)
+            .take(count)
+            .take_while(|record| {
+                let fits = room > 0;
+                room = room.saturating_sub(record.bytes());
+                fits
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+/// One copy of a partition.
+#[derive(Debug)]
+pub struct Instance {
+    pub(crate) partition: PartitionId,
+    pub(crate) node: NodeId,
+    pub(crate) log: Log,
+    pub(crate) role: Role,
+    halted: bool,
+}
+
+impl Instance {
+    /// The copy of a partition on a node, as it was found on disk.
+    #[must_use]
+    pub fn open(partition: PartitionId, node: NodeId, saved: Saved) -> Self {
+        let mut history = saved.history;
+        history.cut(saved.last);
+        let mut outcomes = Outcomes::default();
+        for (statement, outcome) in saved.outcomes {
+            outcomes.insert(statement, outcome);
+        }
+        let log = Log {
+            epoch: saved.epoch,
+            history,
+            first: saved.first.max(Lsn(1)),
+            last: saved.last,
+            // What was read back may still lie in the system's cache only.
+            durable: Lsn(0),
+            cuts: 0,
+            commit: saved.applied,
+            applied: saved.applied,
+            recent_bytes: saved.unapplied.iter().map(Record::bytes).sum(),
+            recent: saved.unapplied.into(),
+            outcomes,
+            unwritten: Vec::new(),
+            epochs_changed: false,
+            sync_wanted: true,
+        };
+        Self { partition, node, log, role: Role::Idle, halted: false }
+    }
+
+    /// What happened, in order. Answers with what to do, in order.
+    pub fn step(&mut self, now: Instant, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for event in events {
+            if self.halted {
+                if let Event::Write { ticket, .. } = event {
+                    effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
+                }
+                continue;
+            }
+            self.take(now, event, &mut effects);
+        }
+        if self.halted {
+            return effects;
+        }
+        self.log.write_out(&mut effects);
+        match &mut self.role {
+            Role::Primary(primary) => primary.flush(now, &mut self.log, &mut effects),
+            Role::Replica(replica) => replica.flush(&mut self.log, &mut effects),
+            Role::Idle => {}
+        }
+        effects
+    }
+
+    fn take(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::View(view) => self.see(now, view, effects),
+            Event::Write { ticket, write } => match &mut self.role {
+                Role::Primary(primary) => primary.write(ticket, write, &mut self.log, effects),
+                _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
+            },
+            Event::Durable { lsn, cuts } => {
+                if cuts == self.log.cuts {
+                    self.log.durable = self.log.durable.max(lsn);
+                }
+            }
+            Event::Received { peer, link, message } => {
+                let outcome = match &mut self.role {
+                    Role::Primary(primary) => {
+                        primary.receive(now, peer, link, message, &mut self.log, effects);
+                        Ok(())
+                    }
+                    Role::Replica(replica) => replica.receive(peer, link, message, &mut self.log, effects),
+                    Role::Idle => {
+                        effects.push(Effect::CloseLink { peer, link });
+                        Ok(())
+                    }
+                };
+                if let Err(reason) = outcome {
+                    self.halt(reason, effects);
+                }
+            }
+            Event::LinkUp { peer, link } => {
+                if let Role::Replica(replica) = &mut self.role {
+                    replica.link_up(peer, link, &self.log, effects);
+                }
+            }
+            Event::LinkDown { peer, link } => match &mut self.role {
+                Role::Primary(primary) => primary.link_down(now, peer, link),
+                Role::Replica(replica) => replica.link_down(link),
+                Role::Idle => {}
+            },
+            Event::LogRead { peer, link, records } => {
+                if let Role::Primary(primary) = &mut self.role {
+                    primary.log_read(peer, link, records, &self.log, effects);
+                }
+            }
+            Event::ProvisionSent { peer, link, at } => {
+                if let Role::Primary(primary) = &mut self.role {
+                    primary.provision_sent(peer, link, at);
+                }
+            }
+            Event::Tick => {
+                if let Role::Primary(primary) = &mut self.role {
+                    primary.tick(now, &mut self.log, effects);
+                }
+            }
+        }
+    }
+
+    fn see(&mut self, now: Instant, view: View, effects: &mut Vec<Effect>) {
+        if view.epoch < self.log.epoch {
+            return; // S5: a catalog that is behind what this instance has already seen.
+        }
+        if view.primary == self.node {
+            if let Role::Primary(primary) = &mut self.role
+                && self.log.epoch == view.epoch
+                && view.armed
+            {
+                primary.see(now, view);
+                return;
+            }
+            self.step_down(effects);
+            if !view.armed {
+                return;
+            }
+            if self.log.history.newest().is_some_and(|newest| newest >= view.epoch) {
+                let reason = format!(
+                    "S1: told to be primary at {}, but the log has records of {}",
+                    view.epoch, self.log.history
+                );
+                self.halt(reason, effects);
+                return;
+            }
+            self.log.adopt(view.epoch);
+            self.role = Role::Primary(Primary::begin(now, view, &mut self.log));
+        } else if view.replicas.contains_key(&self.node) {
+            let follows = matches!(&self.role, Role::Replica(replica) if replica.primary == view.primary)
+                && self.log.epoch == view.epoch;
+            if !follows {
+                self.step_down(effects);
+                self.log.adopt(view.epoch);
+                self.role = Role::Replica(Replica::new(view.primary));
+                effects.push(Effect::Link(Some(view.primary)));
+            }
+        } else {
+            self.step_down(effects);
+        }
+    }
+
+    /// Leaves the present role. Writes that wait are given up, even if an acknowledgement is on its way.
+    fn step_down(&mut self, effects: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.role, Role::Idle) {
+            Role::Primary(primary) => primary.end(effects),
+            Role::Replica(_) => effects.push(Effect::Link(None)),
+            Role::Idle => {}
+        }
+    }
+
+    fn halt(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        self.step_down(effects);
+        self.halted = true;
+        effects.push(Effect::Halt(reason));
+    }
+
+    /// What is known of a statement. A write asks once its rows are locked, before it reads them (S12).
+    #[must_use]
+    pub fn known(&self, statement: StatementId) -> Known {
+        match self.log.outcomes.get(statement) {
+            None => Known::No,
+            Some(outcome) if outcome.lsn <= self.log.applied => Known::Committed(outcome),
+            Some(outcome) => Known::InFlight(outcome),
+        }
+    }
+
+    /// Whether clients may read and write here.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.serves())
+    }
+
+    /// The newest epoch it knows.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.log.epoch
+    }
+
+    /// The end of its log, its commit point, and how far its rows are.
+    #[must_use]
+    pub fn positions(&self) -> (Lsn, Lsn, Lsn) {
+        (self.log.last, self.log.commit, self.log.applied)
+    }
+
+    /// The partition it is a copy of.
+    #[must_use]
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// `primary`, `replica` or `idle`, for logs.
+    #[must_use]
+    pub fn role_name(&self) -> &'static str {
+        match self.role {
+            _ if self.halted => "halted",
+            Role::Idle => "idle",
+            Role::Primary(_) => "primary",
+            Role::Replica(_) => "replica",
+        }
+    }
+}

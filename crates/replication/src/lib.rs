@@ -1,0 +1,29 @@
+//! One partition instance's protocol: append, acknowledge, commit, catch up, take over, step down.
+//!
+//! An [`Instance`] is told what happened ([`Event`]) and says what it wants done ([`Effect`]).
+//! The primary gives each write an LSN, has it made durable here and on every in-sync replica, then commits and
+//! answers; a replica follows the one primary of its epoch and cuts its log by epoch history alone.
+//!
+//! * S2: the commit point is the least durable LSN of the whole in-sync set.
+//! * S3: a replica is waited for until the catalog says `Async` at a version that no older request can follow.
+//! * S5: what carries an older epoch is refused.
+//! * S6: a log is cut at the last LSN that both epoch histories agree on.
+//! * S12: a statement that the log holds is never executed again; it is answered with its first outcome.
+//!
+//! Not here: rows and how a statement becomes mutations, disks, sockets, and any say in who is primary.
+
+mod history;
+mod instance;
+mod locks;
+mod message;
+mod outcomes;
+mod primary;
+mod record;
+mod replica;
+
+pub use history::History;
+pub use instance::{Effect, Event, Instance, Saved, Settings, View, WriteError};
+pub use locks::{Grant, LockTable, Owner};
+pub use message::Message;
+pub use outcomes::{Known, StatementOutcome};
+pub use record::{Mutation, Payload, Record, Write};

@@ -1,0 +1,112 @@
+//! What primary and replica say to each other. The replica opens the conversation.
+
+use std::fmt;
+
+use baton_model::{Epoch, Key, Lsn, StatementId, TableId};
+use serde::{Deserialize, Serialize};
+
+use crate::history::History;
+use crate::outcomes::StatementOutcome;
+use crate::record::Record;
+
+/// One message. Every one carries the sender's epoch (S5).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Replica to primary: the first message of a link. "This is my log; where do we go on?"
+    Follow {
+        /// The newest epoch that the replica knows.
+        epoch: Epoch,
+        /// The epochs of its log.
+        history: History,
+        /// The end of its log.
+        last: Lsn,
+    },
+    /// Primary to replica: "Keep your log up to here; what you have beyond is not mine."
+    Start {
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The last LSN that both have in common.
+        keep: Lsn,
+    },
+    /// Primary to replica: "Forget everything you have; rows follow."
+    Provision {
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The rows are as of this LSN.
+        at: Lsn,
+        /// The epochs of the primary's log up to there.
+        history: History,
+        /// The statements that the primary remembers (S12).
+        outcomes: Vec<(StatementId, StatementOutcome)>,
+    },
+    /// Primary to replica: some of the rows.
+    Rows {
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// Table, key and encoded row.
+        rows: Vec<(TableId, Key, Vec<u8>)>,
+    },
+    /// Primary to replica: there are no more rows.
+    Provisioned {
+        /// The primary's epoch.
+        epoch: Epoch,
+    },
+    /// Primary to replica: the next records, possibly none, and the commit point.
+    Append {
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The LSN before the first record.
+        after: Lsn,
+        /// Records with consecutive LSNs.
+        records: Vec<Record>,
+        /// Everything up to here is committed.
+        commit: Lsn,
+    },
+    /// Replica to primary: "I have everything up to here, durable."
+    Ack {
+        /// The replica's epoch.
+        epoch: Epoch,
+        /// The last durable LSN.
+        durable: Lsn,
+    },
+    /// Either way: "I know a newer epoch; I do not talk to you."
+    Refused {
+        /// The newer epoch.
+        epoch: Epoch,
+    },
+}
+
+impl Message {
+    /// The sender's epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        match self {
+            Self::Follow { epoch, .. }
+            | Self::Start { epoch, .. }
+            | Self::Provision { epoch, .. }
+            | Self::Rows { epoch, .. }
+            | Self::Provisioned { epoch }
+            | Self::Append { epoch, .. }
+            | Self::Ack { epoch, .. }
+            | Self::Refused { epoch } => *epoch,
+        }
+    }
+}
+
+/// In the house notation, for scripts and logs.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Follow { epoch, history, last } => write!(f, "Follow {epoch} last={last} [{history}]"),
+            Self::Start { epoch, keep } => write!(f, "Start {epoch} keep={keep}"),
+            Self::Provision { epoch, at, history, .. } => write!(f, "Provision {epoch} at={at} [{history}]"),
+            Self::Rows { epoch, rows } => write!(f, "Rows {epoch} {}", rows.len()),
+            Self::Provisioned { epoch } => write!(f, "Provisioned {epoch}"),
+            Self::Append { epoch, after, records, commit } => {
+                write!(f, "Append {epoch} after={after} {} records commit={commit}", records.len())
+            }
+            Self::Ack { epoch, durable } => write!(f, "Ack {epoch} durable={durable}"),
+            Self::Refused { epoch } => write!(f, "Refused {epoch}"),
+        }
+    }
+}

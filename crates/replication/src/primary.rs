@@ -1,0 +1,404 @@
+//! The instance that takes writes.
+//!
+//! It waits for every replica that the catalog calls `Ready` or `Sync`, and for each that it has asked to have made
+//! `Ready`: the question may already be answered with yes (S3). So by the time the catalog says `Sync`, nothing has
+//! been acknowledged for a while that the replica does not have.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_model::limits::{
+    LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX,
+};
+use baton_model::{Instant, Lsn, NodeId, SyncState};
+
+use crate::instance::{Effect, Log, View, WriteError};
+use crate::message::Message;
+use crate::outcomes::StatementOutcome;
+use crate::record::{Payload, Record, Write};
+
+/// A replica this close to the end is close enough to be waited for.
+const CLOSE_RECORDS: u64 = 256;
+/// Records on their way to one replica, at most.
+const WINDOW_RECORDS: u64 = 4 * REPLICATION_BATCH_RECORDS_MAX as u64;
+/// An unanswered request to the master aggregator is repeated after this.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Log records are trimmed this many at a time.
+const TRIM_STEP: u64 = 10_000;
+
+/// How far one replica is.
+#[derive(Debug, Default)]
+struct Peer {
+    link: Option<u64>,
+    /// The next record to send.
+    next: Lsn,
+    /// It has everything up to here, durable.
+    matched: Lsn,
+    /// The commit point that it was told.
+    told: Lsn,
+    /// Records for it are being read from disk.
+    reading: bool,
+    /// Rows are on their way to it.
+    provisioning: bool,
+    /// The newest version under which `Ready` was asked for, while the catalog says `Async`.
+    asked_ready: Option<u64>,
+    /// `Async` was asked for since.
+    giving_up: bool,
+    /// Since when it owes an acknowledgement.
+    behind_since: Option<Instant>,
+    asked_at: Option<Instant>,
+}
+
+/// A primary's state in one epoch.
+#[derive(Debug)]
+pub(crate) struct Primary {
+    view: View,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Where the record of this epoch's start stands. Once it is applied, clients are served.
+    epoch_start: Lsn,
+    serving: bool,
+    /// The tickets that wait, by the LSN they wait for.
+    pending: BTreeMap<Lsn, Vec<(u64, StatementOutcome)>>,
+    pending_count: usize,
+}
+
+impl Primary {
+    /// Begins an epoch: its first record seals everything before it.
+    pub(crate) fn begin(now: Instant, view: View, log: &mut Log) -> Self {
+        let epoch_start = log.last.next();
+        log.push(Record { epoch: view.epoch, lsn: epoch_start, payload: Payload::EpochStart });
+        let mut primary = Self {
+            view: View { replicas: BTreeMap::new(), ..view.clone() },
+            peers: BTreeMap::new(),
+            epoch_start,
+            serving: false,
+            pending: BTreeMap::new(),
+            pending_count: 0,
+        };
+        primary.see(now, view);
+        primary
+    }
+
+    /// The catalog has moved on within this epoch.
+    pub(crate) fn see(&mut self, now: Instant, view: View) {
+        if view.version < self.view.version {
+            return;
+        }
+        self.peers.retain(|node, _| view.replicas.contains_key(node));
+        for (node, (state, _)) in &view.replicas {
+            let peer = self.peers.entry(*node).or_default();
+            if *state != SyncState::Async {
+                peer.asked_ready = None;
+            } else if (peer.link.is_none() || peer.giving_up)
+                && peer.asked_ready.is_some_and(|asked| view.version > asked)
+            {
+                // S3: the version has moved past every request of ours, so none can be granted any more.
+                peer.asked_ready = None;
+                peer.giving_up = false;
+            }
+            let waited = *state != SyncState::Async || peer.asked_ready.is_some();
+            if !waited {
+                peer.behind_since = None;
+            } else if peer.link.is_none() {
+                peer.behind_since.get_or_insert(now);
+            }
+        }
+        self.view = view;
+    }
+
+    fn waits_for(view: &View, node: NodeId, peer: &Peer) -> bool {
+        peer.asked_ready.is_some()
+            || view.replicas.get(&node).is_some_and(|(state, _)| *state != SyncState::Async)
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.serving
+    }
+
+    pub(crate) fn write(&mut self, ticket: u64, write: Write, log: &mut Log, effects: &mut Vec<Effect>) {
+        if !self.serving {
+            effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
+            return;
+        }
+        // S12: the statement may have come before, through another connection.
+        if let Some(outcome) = log.outcomes.get(write.statement) {
+            if outcome.lsn <= log.applied {
+                effects.push(Effect::Reply { ticket, result: Ok(outcome) });
+            } else {
+                self.pending.entry(outcome.lsn).or_default().push((ticket, outcome));
+                self.pending_count += 1;
+            }
+            return;
+        }
+        if self.pending_count >= WRITES_IN_FLIGHT_MAX {
+            effects.push(Effect::Reply { ticket, result: Err(WriteError::TooManyInFlight) });
+            return;
+        }
+        let lsn = log.last.next();
+        let outcome = StatementOutcome { lsn, affected_rows: write.affected_rows };
+        log.push(Record { epoch: self.view.epoch, lsn, payload: Payload::Write(write) });
+        self.pending.entry(lsn).or_default().push((ticket, outcome));
+        self.pending_count += 1;
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        link: u64,
+        message: Message,
+        log: &mut Log,
+        effects: &mut Vec<Effect>,
+    ) {
+        if message.epoch() > log.epoch {
+            // S5: somebody newer is primary. The catalog will say so; until then nothing more is committed.
+            effects.push(Effect::CloseLink { peer: node, link });
+            self.link_down(now, node, link);
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&node) else {
+            effects.push(Effect::CloseLink { peer: node, link });
+            return;
+        };
+        match message {
+            Message::Follow { history, last, .. } => {
+                if let Some(old) = peer.link.replace(link)
+                    && old != link
+                {
+                    effects.push(Effect::CloseLink { peer: node, link: old });
+                }
+                peer.reading = false;
+                peer.provisioning = false;
+                peer.matched = Lsn(0);
+                peer.told = Lsn(0);
+                let keep = log.history.common(log.last, &history, last);
+                let empty = last == Lsn(0) && log.applied > Lsn(0);
+                if empty || keep.next() < log.first {
+                    peer.provisioning = true;
+                    effects.push(Effect::Provision {
+                        peer: node,
+                        link,
+                        epoch: log.epoch,
+                        history: log.history.clone(),
+                        outcomes: log.outcomes.up_to(log.applied),
+                    });
+                } else {
+                    peer.next = keep.next();
+                    let message = Message::Start { epoch: log.epoch, keep };
+                    effects.push(Effect::Send { peer: node, link, message });
+                }
+            }
+            Message::Ack { epoch, durable } if epoch == log.epoch && peer.link == Some(link) => {
+                if durable > peer.matched {
+                    peer.matched = durable.min(log.last);
+                    peer.behind_since = (peer.matched < log.last).then_some(now);
+                }
+            }
+            Message::Ack { .. } | Message::Refused { .. } => {}
+            _ => effects.push(Effect::CloseLink { peer: node, link }),
+        }
+    }
+
+    pub(crate) fn link_down(&mut self, now: Instant, node: NodeId, link: u64) {
+        if let Some(peer) = self.peers.get_mut(&node)
+            && peer.link == Some(link)
+        {
+            peer.link = None;
+            peer.reading = false;
+            peer.provisioning = false;
+            peer.behind_since.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn log_read(
+        &mut self,
+        node: NodeId,
+        link: u64,
+        records: Vec<Record>,
+        log: &Log,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if peer.link != Some(link) || !std::mem::take(&mut peer.reading) {
+            return;
+        }
+        match records.first() {
+            Some(first) if first.lsn == peer.next => {
+                let after = Lsn(first.lsn.0 - 1);
+                peer.next = records.last().map_or(peer.next, |record| record.lsn.next());
+                peer.told = log.commit;
+                let message = Message::Append { epoch: log.epoch, after, records, commit: log.commit };
+                effects.push(Effect::Send { peer: node, link, message });
+            }
+            // The records were trimmed meanwhile: the replica starts over, and gets the rows.
+            _ => {
+                effects.push(Effect::CloseLink { peer: node, link });
+                peer.link = None;
+            }
+        }
+    }
+
+    pub(crate) fn provision_sent(&mut self, node: NodeId, link: u64, at: Lsn) {
+        if let Some(peer) = self.peers.get_mut(&node)
+            && peer.link == Some(link)
+        {
+            peer.provisioning = false;
+            peer.next = at.next();
+        }
+    }
+
+    /// Time-outs, requests to the master aggregator, and the trimming of the log.
+    pub(crate) fn tick(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
+        self.note_who_is_behind(now, log);
+        self.ask(now, log, effects);
+        let keep_from = Lsn(log.applied.0.saturating_sub(LOG_RECORDS_KEPT) + 1);
+        if keep_from.0 >= log.first.0 + TRIM_STEP {
+            log.first = keep_from;
+            effects.push(Effect::Trim(keep_from));
+        }
+        for (node, peer) in &mut self.peers {
+            if let Some(link) = peer.link
+                && !peer.provisioning
+                && peer.told < log.commit
+                && peer.next > log.commit
+            {
+                peer.told = log.commit;
+                let after = Lsn(peer.next.0 - 1);
+                let message =
+                    Message::Append { epoch: log.epoch, after, records: Vec::new(), commit: log.commit };
+                effects.push(Effect::Send { peer: *node, link, message });
+            }
+        }
+    }
+
+    fn note_who_is_behind(&mut self, now: Instant, log: &Log) {
+        for (node, peer) in &mut self.peers {
+            let lagging = peer.link.is_none() || peer.matched < log.last;
+            if !lagging || !Self::waits_for(&self.view, *node, peer) {
+                peer.behind_since = None;
+            } else {
+                peer.behind_since.get_or_insert(now);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Instant, log: &Log, effects: &mut Vec<Effect>) {
+        let timeout = self.view.settings.sync_replica_timeout;
+        for (node, peer) in &mut self.peers {
+            let Some((state, online)) = self.view.replicas.get(node).copied() else { continue };
+            let close = peer.link.is_some()
+                && !peer.provisioning
+                && log.last.0.saturating_sub(peer.matched.0) <= CLOSE_RECORDS
+                && peer.matched > Lsn(0);
+            let silent = peer.behind_since.is_some_and(|since| now.since(since) >= timeout);
+            let gone = peer.link.is_none() && !online;
+            let waited = Self::waits_for(&self.view, *node, peer);
+            let (wish, reason) = if waited && (silent || gone) {
+                let reason = if gone {
+                    "its leaf is offline".to_owned()
+                } else {
+                    format!("it acknowledged nothing for {} ms", timeout.as_millis())
+                };
+                (SyncState::Async, reason)
+            } else if state == SyncState::Async
+                && self.serving
+                && self.view.sync_replication
+                && online
+                && close
+            {
+                (SyncState::Ready, format!("it has the log up to {}", peer.matched))
+            } else if state == SyncState::Ready && close && peer.matched >= log.commit {
+                (SyncState::Sync, format!("it has every commit up to {}", log.commit))
+            } else {
+                continue;
+            };
+            if peer.asked_at.is_some_and(|at| now.since(at) < ASK_AGAIN) {
+                continue;
+            }
+            peer.asked_at = Some(now);
+            if wish == SyncState::Ready {
+                // S3: from the moment it is asked for, the answer may be yes.
+                peer.asked_ready = Some(self.view.version);
+            }
+            peer.giving_up = wish == SyncState::Async;
+            effects.push(Effect::RequestSyncState {
+                epoch: self.view.epoch,
+                version: self.view.version,
+                replica: *node,
+                state: wish,
+                reason,
+            });
+        }
+    }
+
+    /// After a batch of events: send, commit, apply, answer.
+    pub(crate) fn flush(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
+        for (node, peer) in &mut self.peers {
+            let waited = Self::waits_for(&self.view, *node, peer);
+            Self::send(*node, peer, log, effects);
+            if waited && peer.matched < log.last {
+                peer.behind_since.get_or_insert(now);
+            }
+        }
+        // S2: the least of all that must have it.
+        let commit = self
+            .peers
+            .iter()
+            .filter(|(node, peer)| Self::waits_for(&self.view, **node, peer))
+            .map(|(_, peer)| peer.matched)
+            .fold(log.durable, Lsn::min);
+        log.commit = log.commit.max(commit);
+        log.apply_committed(effects);
+        if !self.serving && log.applied >= self.epoch_start {
+            self.serving = true;
+            effects.push(Effect::Serve(true));
+        }
+        while let Some(entry) = self.pending.first_entry()
+            && *entry.key() <= log.applied
+        {
+            for (ticket, outcome) in entry.remove() {
+                self.pending_count -= 1;
+                effects.push(Effect::Reply { ticket, result: Ok(outcome) });
+            }
+        }
+    }
+
+    fn send(node: NodeId, peer: &mut Peer, log: &Log, effects: &mut Vec<Effect>) {
+        let Some(link) = peer.link else { return };
+        while !peer.provisioning
+            && !peer.reading
+            && peer.next <= log.last
+            && peer.next.0.saturating_sub(peer.matched.0) <= WINDOW_RECORDS
+        {
+            let after = Lsn(peer.next.0 - 1);
+            let records = log.records_after(
+                after,
+                REPLICATION_BATCH_RECORDS_MAX,
+                REPLICATION_BATCH_BYTES_MAX,
+                log.last,
+            );
+            let Some(last) = records.last().map(|record| record.lsn) else {
+                peer.reading = true;
+                effects.push(Effect::ReadLog { peer: node, link, from: peer.next });
+                return;
+            };
+            peer.next = last.next();
+            peer.told = log.commit;
+            let message = Message::Append { epoch: log.epoch, after, records, commit: log.commit };
+            effects.push(Effect::Send { peer: node, link, message });
+        }
+    }
+
+    /// Ends the epoch for this instance: nobody is served, no waiting write is acknowledged, whatever comes in late.
+    pub(crate) fn end(self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Serve(false));
+        for (ticket, _) in self.pending.into_values().flatten() {
+            effects.push(Effect::Reply { ticket, result: Err(WriteError::Deposed) });
+        }
+        for (node, peer) in self.peers {
+            if let Some(link) = peer.link {
+                effects.push(Effect::CloseLink { peer: node, link });
+            }
+        }
+    }
+}

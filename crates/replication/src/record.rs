@@ -1,0 +1,76 @@
+//! What a partition's log is made of.
+
+use std::fmt;
+
+use baton_model::{Blob, Epoch, Key, Lsn, StatementId, TableId};
+use serde::{Deserialize, Serialize};
+
+/// One record of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The epoch of the primary that made it.
+    pub epoch: Epoch,
+    /// Its position.
+    pub lsn: Lsn,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// What a record says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    /// The first record of every epoch. When it is committed, everything before it is.
+    EpochStart,
+    /// A statement's rows.
+    Write(Write),
+}
+
+/// What a statement does to one partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Write {
+    /// The statement; a retry carries the same id (S12).
+    pub statement: StatementId,
+    /// How many rows the client is told.
+    pub affected_rows: u64,
+    /// The rows.
+    pub mutations: Vec<Mutation>,
+}
+
+/// A row that is written or goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mutation {
+    /// Its table.
+    pub table: TableId,
+    /// Its key.
+    pub key: Key,
+    /// The encoded row; None where it goes.
+    pub row: Option<Blob>,
+}
+
+/// In the house notation: `e2@17 write 3 rows`.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{} ", self.epoch, self.lsn)?;
+        match &self.payload {
+            Payload::EpochStart => f.write_str("epoch start"),
+            Payload::Write(write) => write!(f, "write {} rows", write.mutations.len()),
+        }
+    }
+}
+
+impl Record {
+    /// About how many bytes it has on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.payload {
+            Payload::EpochStart => 16,
+            Payload::Write(write) => {
+                48 + write
+                    .mutations
+                    .iter()
+                    .map(|m| 16 + m.key.len() + m.row.as_ref().map_or(0, |row| row.len()))
+                    .sum::<usize>()
+            }
+        }
+    }
+}

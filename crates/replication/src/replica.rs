@@ -1,0 +1,148 @@
+//! The instance that follows.
+//!
+//! It keeps one link, to the primary of its epoch, appends what it is sent, acknowledges what is durable, and applies
+//! what is committed. It has no opinion about the commit point.
+
+use baton_model::{Lsn, NodeId};
+
+use crate::history::History;
+use crate::instance::{Effect, Log};
+use crate::message::Message;
+
+/// A replica's state under one primary.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) primary: NodeId,
+    link: Option<u64>,
+    stage: Stage,
+    acked: Lsn,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// `Follow` is not answered yet.
+    Asking,
+    /// Rows come in.
+    Provisioning { at: Lsn, history: History },
+    /// Records come in.
+    Following,
+}
+
+impl Replica {
+    pub(crate) fn new(primary: NodeId) -> Self {
+        Self { primary, link: None, stage: Stage::Asking, acked: Lsn(0) }
+    }
+
+    pub(crate) fn link_up(&mut self, peer: NodeId, link: u64, log: &Log, effects: &mut Vec<Effect>) {
+        if peer != self.primary {
+            return;
+        }
+        self.link = Some(link);
+        self.stage = Stage::Asking;
+        self.acked = Lsn(0);
+        let message = Message::Follow { epoch: log.epoch, history: log.history.clone(), last: log.last };
+        effects.push(Effect::Send { peer, link, message });
+    }
+
+    pub(crate) fn link_down(&mut self, link: u64) {
+        if self.link == Some(link) {
+            self.link = None;
+            self.stage = Stage::Asking;
+        }
+    }
+
+    /// # Errors
+    /// What was seen that must never be; the instance halts.
+    pub(crate) fn receive(
+        &mut self,
+        peer: NodeId,
+        link: u64,
+        message: Message,
+        log: &mut Log,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        if self.link != Some(link) || peer != self.primary {
+            // Somebody who takes this instance for a primary, or an old link.
+            if matches!(message, Message::Follow { .. }) {
+                effects.push(Effect::CloseLink { peer, link });
+            }
+            return Ok(());
+        }
+        if message.epoch() < log.epoch {
+            // S5
+            effects.push(Effect::Send { peer, link, message: Message::Refused { epoch: log.epoch } });
+            return Ok(());
+        }
+        log.adopt(message.epoch());
+        match (message, &mut self.stage) {
+            (Message::Start { keep, .. }, Stage::Asking) => {
+                if keep < log.applied {
+                    return Err(format!(
+                        "S6: the primary shares this log up to {keep} only, but it is applied up to {}",
+                        log.applied
+                    ));
+                }
+                if keep < log.last {
+                    log.cut(keep);
+                    effects.push(Effect::Truncate(keep));
+                }
+                log.sync_wanted = true;
+                self.stage = Stage::Following;
+            }
+            (Message::Append { after, records, commit, .. }, Stage::Following) => {
+                if after > log.last || records.first().is_some_and(|first| first.lsn != after.next()) {
+                    return Err(format!("a gap in the log: {after} after {}", log.last));
+                }
+                for record in records {
+                    if record.lsn > log.last {
+                        log.push(record);
+                    }
+                }
+                log.commit = log.commit.max(commit.min(log.last));
+            }
+            (Message::Provision { at, history, outcomes, .. }, Stage::Asking) => {
+                effects.push(Effect::Wipe);
+                log.applied = Lsn(0);
+                log.cut(Lsn(0));
+                log.first = Lsn(1);
+                for (statement, outcome) in outcomes {
+                    log.outcomes.insert(statement, outcome);
+                }
+                self.stage = Stage::Provisioning { at, history };
+            }
+            (Message::Rows { rows, .. }, Stage::Provisioning { .. }) => effects.push(Effect::StoreRows(rows)),
+            (Message::Provisioned { .. }, Stage::Provisioning { at, history }) => {
+                let at = *at;
+                log.history = std::mem::take(history);
+                log.history.cut(at);
+                log.last = at;
+                log.commit = at;
+                log.applied = at;
+                log.first = at.next();
+                log.epochs_changed = true;
+                log.sync_wanted = true;
+                effects.push(Effect::FinishProvision(at));
+                self.stage = Stage::Following;
+            }
+            // The primary refused, or said something out of turn: start over.
+            _ => {
+                self.link = None;
+                effects.push(Effect::Link(Some(self.primary)));
+            }
+        }
+        Ok(())
+    }
+
+    /// After a batch of events: apply, acknowledge.
+    pub(crate) fn flush(&mut self, log: &mut Log, effects: &mut Vec<Effect>) {
+        log.apply_committed(effects);
+        if let Some(link) = self.link
+            && matches!(self.stage, Stage::Following)
+            && log.durable > self.acked
+        {
+            self.acked = log.durable;
+            let message = Message::Ack { epoch: log.epoch, durable: log.durable };
+            effects.push(Effect::Send { peer: self.primary, link, message });
+        }
+    }
+}
