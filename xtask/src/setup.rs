@@ -3,6 +3,7 @@
 //! On Debian and Ubuntu, as root or with a sudo that asks nothing, packages are installed by apt-get;
 //! elsewhere the command to type is printed and setup fails.
 //! With nothing missing it changes nothing, asks no network and takes a fraction of a second.
+//! The standard library for WASM is found or brought by [`policies`].
 //! Not here: Rust itself. `rust-toolchain.toml` names the version, and rustup brings it.
 
 use std::env;
@@ -12,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::checkout;
+use crate::{checkout, policies};
 
 /// What is to be done afterwards; a build needs less than a test run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,20 +71,15 @@ const NEEDS: &[Need] = &[
     },
 ];
 
-const WASM_TARGET: &str = "wasm32-unknown-unknown";
-
 /// Makes sure that everything needed for the purpose is here.
 ///
 /// # Errors
 /// When something is missing that cannot be installed; the error says the command to type.
 pub fn run(purpose: Purpose) -> Result<()> {
-    let mut installed = install_packages(purpose)?;
-    if !has_wasm_target()? {
-        install_wasm_target()?;
-        installed.push(WASM_TARGET);
-    }
+    let installed = install_packages(purpose)?;
+    policies::standard_library()?;
     if installed.is_empty() {
-        println!("setup: nothing missing");
+        println!("setup: no package is missing");
     } else {
         println!("setup: installed {}", installed.join(", "));
     }
@@ -145,25 +141,6 @@ fn apt_get(as_root: &[&str], arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null());
     checkout::run_shown(command)
-}
-
-/// rustc names the folder of a target's library even if nothing is in it, so the folder is looked into.
-fn has_wasm_target() -> Result<bool> {
-    let folder = checkout::rustc(&["--print", "target-libdir", "--target", WASM_TARGET])?;
-    Ok(has_file(Path::new(folder.trim()), |name| name.starts_with("libcore-") && name.ends_with(".rlib")))
-}
-
-fn install_wasm_target() -> Result<()> {
-    println!("setup: the target {WASM_TARGET} is missing, wanted for policies");
-    let typed = format!("rustup target add {WASM_TARGET}");
-    if !has_program("rustup") {
-        bail!(
-            "this Rust does not come from rustup; install its {WASM_TARGET} library (with rustup: {typed})"
-        );
-    }
-    let mut command = Command::new("rustup");
-    command.args(["target", "add", WASM_TARGET]).current_dir(checkout::root()?);
-    checkout::run_shown(command).with_context(|| format!("to try by hand: {typed}"))
 }
 
 fn has_cpp_compiler() -> bool {
