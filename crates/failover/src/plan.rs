@@ -1,0 +1,175 @@
+//! What is done about it: a list of catalog commands, made before anything is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use baton_catalog::{Catalog, Command};
+use baton_model::{NodeId, PartitionId, SyncState};
+use baton_policy::{Candidate, PromotionInput};
+
+use crate::problem::Problem;
+use crate::sight::Sight;
+
+/// What the `promotion` policy chose.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chosen {
+    /// The candidates, best first.
+    pub ranking: Vec<u64>,
+    /// Why.
+    pub reason: String,
+    /// Who decided: the module's name.
+    pub policy: String,
+}
+
+/// Asks the `promotion` decision point.
+pub trait Promoter {
+    /// Ranks the candidates of one partition. Never empty, never somebody who was not offered: the host sees to it.
+    fn promote(&mut self, input: &PromotionInput) -> Chosen;
+}
+
+/// Commands in the order in which they are proposed, as one entry.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// The commands.
+    pub commands: Vec<Command>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, command) in self.commands.iter().enumerate() {
+            writeln!(f, "{:>3} {command:?}", i + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// A plan against these problems.
+    /// `noted` are the partitions that were already said to be offline; what is served again leaves it, what is newly
+    /// offline enters it, so that it is said once.
+    pub fn make(
+        problems: &[Problem],
+        catalog: &Catalog,
+        sight: &Sight,
+        noted: &mut BTreeSet<PartitionId>,
+        promoter: &mut dyn Promoter,
+    ) -> Self {
+        let mut plan = Self::default();
+        let mut held: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for partition in catalog.partitions() {
+            *held.entry(partition.primary).or_default() += 1;
+        }
+        let mut offline = BTreeSet::new();
+        for problem in problems {
+            match problem {
+                Problem::DeadNode { node, reason, .. } => {
+                    if let Some(known) = catalog.node(*node) {
+                        plan.commands.push(Command::SetNodeOffline {
+                            node: *node,
+                            incarnation: known.incarnation,
+                            reason: reason.clone(),
+                        });
+                    }
+                }
+                Problem::ReturnedNode { node, incarnation, store } => {
+                    plan.commands.push(Command::SetNodeOnline {
+                        node: *node,
+                        incarnation: *incarnation,
+                        store: *store,
+                    });
+                }
+                Problem::DeadPrimary { partition, candidates } => {
+                    plan.promote(*partition, candidates, catalog, sight, &mut held, promoter);
+                }
+                Problem::NoInSyncReplica { partition, reason } => {
+                    offline.insert(*partition);
+                    if !noted.contains(partition) {
+                        plan.commands.push(Command::NotePartitionOffline {
+                            partition: *partition,
+                            reason: reason.clone(),
+                        });
+                    }
+                }
+                Problem::DeadReplica { partition, replica } => {
+                    if let Some(known) = catalog.partition(*partition) {
+                        plan.commands.push(Command::SetSyncState {
+                            partition: *partition,
+                            epoch: known.epoch,
+                            version: known.version,
+                            replica: *replica,
+                            state: SyncState::Async,
+                            reason: "its leaf failed".into(),
+                        });
+                    }
+                }
+                Problem::MissingReplica { partition, leaf } => {
+                    if let Some(known) = catalog.partition(*partition) {
+                        plan.commands.push(Command::AddReplica {
+                            partition: *partition,
+                            version: known.version,
+                            node: *leaf,
+                        });
+                    }
+                }
+            }
+        }
+        *noted = offline;
+        plan
+    }
+
+    fn promote(
+        &mut self,
+        partition: PartitionId,
+        candidates: &[NodeId],
+        catalog: &Catalog,
+        sight: &Sight,
+        held: &mut BTreeMap<NodeId, u32>,
+        promoter: &mut dyn Promoter,
+    ) {
+        let Some(known) = catalog.partition(partition) else { return };
+        let group_of = |node| catalog.node(node).and_then(|n| n.availability_group).unwrap_or(0);
+        let offered: Vec<Candidate> = candidates
+            .iter()
+            .map(|node| {
+                let seen = sight.nodes.get(node);
+                Candidate {
+                    node: node.0,
+                    // Every Sync replica has all that was acknowledged; further positions are not gathered yet.
+                    lsn: 0,
+                    group: group_of(*node),
+                    primaries_held: held.get(node).copied().unwrap_or(0),
+                    last_pong_age_ms: seen
+                        .and_then(|seen| seen.last_pong)
+                        .map_or(u64::MAX, |pong| sight.now.since(pong).as_millis() as u64),
+                    rtt_mean_us: seen.map_or(0, |seen| seen.rtt_mean_us),
+                    flaps_last_hour: seen.map_or(0, |seen| seen.flaps_last_hour),
+                }
+            })
+            .collect();
+        let input = PromotionInput {
+            now_ms: sight.now.as_millis(),
+            settings: baton_policy::Settings::default(),
+            seed: catalog.index().0,
+            database: catalog
+                .database_by_id(partition.database)
+                .map_or_else(String::new, |database| database.name.clone()),
+            partition: partition.ordinal,
+            failed_primary: known.primary.0,
+            failed_group: group_of(known.primary),
+            candidates: offered,
+        };
+        let chosen = promoter.promote(&input);
+        // S8: taken only if it was offered.
+        let Some(to) = chosen.ranking.iter().map(|node| NodeId(*node)).find(|node| candidates.contains(node))
+        else {
+            return;
+        };
+        *held.entry(to).or_default() += 1;
+        self.commands.push(Command::PromoteInstance {
+            partition,
+            epoch: known.epoch,
+            to,
+            reason: format!("{} ({})", chosen.reason, chosen.policy),
+        });
+    }
+}

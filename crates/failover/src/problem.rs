@@ -1,0 +1,172 @@
+//! What is wrong, by name.
+
+use std::fmt;
+
+use baton_catalog::{Catalog, Partition};
+use baton_model::{Incarnation, InstanceRole, NodeId, NodeRole, PartitionId, StoreId, SyncState};
+
+use crate::placement::pair_of;
+use crate::sight::Sight;
+
+/// An abnormal fact, and what is needed to mend it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// A node that the catalog counts on is judged failed.
+    DeadNode {
+        /// The node.
+        node: NodeId,
+        /// Its role.
+        role: NodeRole,
+        /// The detection policy's reason.
+        reason: String,
+    },
+    /// A node answers, but the catalog does not count on it, or knows another run of it.
+    ReturnedNode {
+        /// The node.
+        node: NodeId,
+        /// The run that answers.
+        incarnation: Incarnation,
+        /// The data directory that it runs on.
+        store: StoreId,
+    },
+    /// A partition's primary is dead, and there are replicas that may take over.
+    DeadPrimary {
+        /// The partition.
+        partition: PartitionId,
+        /// `Sync` replicas on leaves that are well; never empty.
+        candidates: Vec<NodeId>,
+    },
+    /// A partition's primary is dead, and nobody may take over (case 2 of the source documents).
+    NoInSyncReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// Why there is nobody.
+        reason: String,
+    },
+    /// A primary that is well waits for a replica whose leaf is dead.
+    DeadReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The leaf of the replica.
+        replica: NodeId,
+    },
+    /// A partition has fewer instances than the redundancy level asks for, and there is a leaf for one more.
+    MissingReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The leaf that could hold it.
+        leaf: NodeId,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadNode { node, role, reason } => write!(f, "Dead{role} {node}: {reason}"),
+            Self::ReturnedNode { node, incarnation, .. } => write!(f, "ReturnedNode {node} as {incarnation}"),
+            Self::DeadPrimary { partition, candidates } => {
+                write!(f, "DeadPrimary {partition} candidates={candidates:?}")
+            }
+            Self::NoInSyncReplica { partition, reason } => write!(f, "NoInSyncReplica {partition}: {reason}"),
+            Self::DeadReplica { partition, replica } => write!(f, "DeadReplica {partition} on {replica}"),
+            Self::MissingReplica { partition, leaf } => write!(f, "MissingReplica {partition} for {leaf}"),
+        }
+    }
+}
+
+/// Everything that is wrong, nodes first. `observer` is the master aggregator itself, which judges others only.
+#[must_use]
+pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let auto_attach = catalog.switch("auto_attach");
+    for node in catalog.nodes().filter(|node| node.id != observer) {
+        let Some(seen) = sight.nodes.get(&node.id) else { continue };
+        let judged = match node.role {
+            NodeRole::Leaf => catalog.switch("leaf_failure_detection"),
+            NodeRole::Aggregator => catalog.switch("aggregator_failure_detection"),
+        };
+        // A run that the catalog does not know yet has to be made known before anything can be said about it.
+        let known_run = seen.answered_as.is_none_or(|(incarnation, _)| incarnation == node.incarnation);
+        if sight.is_failed(node.id) {
+            if node.is_online() && judged && known_run {
+                let reason = seen.reason.clone();
+                found.push(Problem::DeadNode { node: node.id, role: node.role, reason });
+            }
+        } else if sight.is_well(node.id)
+            && let Some((incarnation, store)) = seen.answered_as
+        {
+            let changed = incarnation != node.incarnation || store != node.store;
+            if changed && node.is_online() || (changed || !node.is_online()) && auto_attach {
+                found.push(Problem::ReturnedNode { node: node.id, incarnation, store });
+            }
+        }
+    }
+    let dying: Vec<NodeId> = found
+        .iter()
+        .filter_map(|problem| match problem {
+            Problem::DeadNode { node, .. } => Some(*node),
+            _ => None,
+        })
+        .collect();
+    let dead =
+        |node: NodeId| dying.contains(&node) || !catalog.node(node).is_some_and(|known| known.is_online());
+    let redundancy = catalog.number("redundancy_level");
+    for partition in catalog.partitions() {
+        if partition.primary_lost || dead(partition.primary) {
+            found.extend(without_primary(catalog, sight, partition, &dead));
+        } else {
+            let dead_replicas = partition.in_sync_replicas().filter(|replica| {
+                dead(*replica) && sight.is_well_since_failure_of(partition.primary, *replica)
+            });
+            found.extend(
+                dead_replicas.map(|replica| Problem::DeadReplica { partition: partition.id, replica }),
+            );
+            if redundancy > 1
+                && partition.replicas.is_empty()
+                && let Some(leaf) = pair_of(catalog, partition.primary)
+                && !dead(leaf)
+            {
+                found.push(Problem::MissingReplica { partition: partition.id, leaf });
+            }
+        }
+    }
+    found
+}
+
+/// None while it is not clear whether a candidate lives: to wait costs a moment, to promote a dead one costs the
+/// partition.
+fn without_primary(
+    catalog: &Catalog,
+    sight: &Sight,
+    partition: &Partition,
+    dead: &dyn Fn(NodeId) -> bool,
+) -> Option<Problem> {
+    let failed = partition.primary;
+    let safe: Vec<NodeId> = partition.promotable().filter(|node| !dead(*node)).collect();
+    let candidates: Vec<NodeId> =
+        safe.iter().copied().filter(|node| sight.is_well_since_failure_of(*node, failed)).collect();
+    if !candidates.is_empty() {
+        return Some(Problem::DeadPrimary { partition: partition.id, candidates });
+    }
+    if !safe.is_empty() {
+        return None;
+    }
+    let others: Vec<String> = partition
+        .instances()
+        .skip(1)
+        .map(|node| {
+            let state = match partition.role_of(node) {
+                Some(InstanceRole::Replica(SyncState::Sync)) => "sync, but offline",
+                _ => "not in sync",
+            };
+            format!("the replica on {} is {state}", catalog.address_of(node))
+        })
+        .collect();
+    let what = if partition.primary_lost { "lost its data" } else { "is offline" };
+    let reason = format!(
+        "the primary on {} {what}, and {}",
+        catalog.address_of(failed),
+        if others.is_empty() { "there is no replica".to_owned() } else { others.join(", ") }
+    );
+    Some(Problem::NoInSyncReplica { partition: partition.id, reason })
+}

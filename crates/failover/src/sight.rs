@@ -1,0 +1,60 @@
+//! What the master aggregator sees of its nodes at one moment: the judged evidence, as far as failover needs it.
+
+use std::collections::BTreeMap;
+
+use baton_model::{Incarnation, Instant, NodeId, StoreId};
+use baton_policy::Health;
+
+/// One node, as seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSight {
+    /// The detection policy's verdict.
+    pub health: Health,
+    /// The policy's reason for it.
+    pub reason: String,
+    /// Since when it is judged failed.
+    pub failed_at: Option<Instant>,
+    /// When it last answered; None if it never did since this observer started.
+    pub last_pong: Option<Instant>,
+    /// The run and the data directory that answered last, if it said that it belongs to the cluster.
+    pub answered_as: Option<(Incarnation, StoreId)>,
+    /// Mean round trip time of its pings, in microseconds.
+    pub rtt_mean_us: u64,
+    /// How often it failed and came back within the last hour.
+    pub flaps_last_hour: u32,
+}
+
+/// All nodes, as seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sight {
+    /// Now, by the observer's clock.
+    pub now: Instant,
+    /// The nodes.
+    pub nodes: BTreeMap<NodeId, NodeSight>,
+}
+
+impl Sight {
+    /// Whether a node answers and nothing speaks against it.
+    #[must_use]
+    pub fn is_well(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|seen| seen.health == Health::Healthy && seen.answered_as.is_some())
+    }
+
+    /// Whether a node is judged failed.
+    #[must_use]
+    pub fn is_failed(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|seen| seen.health == Health::Failed)
+    }
+
+    /// Whether a node is well and has answered since another was judged failed.
+    ///
+    /// Two nodes that die together are not noticed at the same moment. An answer from before the first verdict says
+    /// nothing about whether the second is still there, and to act on it could make the dead one the only holder of
+    /// the last word on a partition.
+    #[must_use]
+    pub fn is_well_since_failure_of(&self, node: NodeId, failed: NodeId) -> bool {
+        let since = self.nodes.get(&failed).and_then(|seen| seen.failed_at);
+        let pong = self.nodes.get(&node).and_then(|seen| seen.last_pong);
+        self.is_well(node) && since.is_none_or(|since| pong.is_some_and(|pong| pong > since))
+    }
+}
