@@ -76,6 +76,13 @@ pub enum Event {
         /// What to write.
         write: Write,
     },
+    /// A retry of a statement that the log holds already; answered like the write itself (S12).
+    Await {
+        /// Names the retry in the reply.
+        ticket: u64,
+        /// The statement.
+        statement: StatementId,
+    },
     /// The answer to [`Effect::Sync`], with its numbers.
     Durable {
         /// The log is durable up to here.
@@ -420,7 +427,7 @@ impl Instance {
         let mut effects = Vec::new();
         for event in events {
             if self.halted {
-                if let Event::Write { ticket, .. } = event {
+                if let Event::Write { ticket, .. } | Event::Await { ticket, .. } = event {
                     effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
                 }
                 continue;
@@ -444,6 +451,10 @@ impl Instance {
             Event::View(view) => self.see(now, view, effects),
             Event::Write { ticket, write } => match &mut self.role {
                 Role::Primary(primary) => primary.write(ticket, write, &mut self.log, effects),
+                _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
+            },
+            Event::Await { ticket, statement } => match &mut self.role {
+                Role::Primary(primary) => primary.await_statement(ticket, statement, &self.log, effects),
                 _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
             },
             Event::Durable { lsn, cuts } => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use baton_model::limits::{
     LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX,
 };
-use baton_model::{Instant, Lsn, NodeId, SyncState};
+use baton_model::{Instant, Lsn, NodeId, StatementId, SyncState};
 
 use crate::instance::{Effect, Log, View, WriteError};
 use crate::message::Message;
@@ -121,13 +121,8 @@ impl Primary {
             return;
         }
         // S12: the statement may have come before, through another connection.
-        if let Some(outcome) = log.outcomes.get(write.statement) {
-            if outcome.lsn <= log.applied {
-                effects.push(Effect::Reply { ticket, result: Ok(outcome) });
-            } else {
-                self.pending.entry(outcome.lsn).or_default().push((ticket, outcome));
-                self.pending_count += 1;
-            }
+        if log.outcomes.get(write.statement).is_some() {
+            self.await_statement(ticket, write.statement, log, effects);
             return;
         }
         if self.pending_count >= WRITES_IN_FLIGHT_MAX {
@@ -139,6 +134,26 @@ impl Primary {
         log.push(Record { epoch: self.view.epoch, lsn, payload: Payload::Write(write) });
         self.pending.entry(lsn).or_default().push((ticket, outcome));
         self.pending_count += 1;
+    }
+
+    /// Answers with the outcome of a statement that the log holds, once it is committed.
+    pub(crate) fn await_statement(
+        &mut self,
+        ticket: u64,
+        statement: StatementId,
+        log: &Log,
+        effects: &mut Vec<Effect>,
+    ) {
+        match log.outcomes.get(statement) {
+            Some(outcome) if outcome.lsn <= log.applied => {
+                effects.push(Effect::Reply { ticket, result: Ok(outcome) });
+            }
+            Some(outcome) => {
+                self.pending.entry(outcome.lsn).or_default().push((ticket, outcome));
+                self.pending_count += 1;
+            }
+            None => effects.push(Effect::Reply { ticket, result: Err(WriteError::Deposed) }),
+        }
     }
 
     pub(crate) fn receive(
