@@ -1,0 +1,160 @@
+//! Makes writes durable, one sync for all who wait.
+//!
+//! A write goes to RocksDB first, unsynced; then its writer asks the barrier. One thread syncs the write-ahead log for
+//! everybody who has asked by then, and while it does so the next ones gather. So the number of syncs depends on how
+//! long a sync takes and not on how many ask.
+//!
+//! * S2: what is asked for after a write returned is on disk when the answer comes.
+//! * A failed sync ends the process: there is no answer that would be true.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::engine::Engine;
+
+/// Callers that wait for one sync, at most; one more waits for its place.
+const WAITERS_MAX: usize = 65_536;
+
+type Callback = Box<dyn FnOnce() + Send>;
+
+/// The group commit of one store.
+pub struct SyncBarrier {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    room: Condvar,
+    last_sync_us: AtomicU64,
+    syncs: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Callback>,
+    closed: bool,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SyncBarrier {
+    /// Starts the syncing thread of a store.
+    pub(crate) fn new(engine: Engine, name: &'static str) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            last_sync_us: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("sync-{name}"))
+            .spawn(move || run(&of_thread, &engine, name))
+            .unwrap_or_else(|error| halt(name, &error));
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// Calls back, on the syncing thread, once everything written before this call is on disk.
+    /// The callback must be short and must not block.
+    pub fn after_sync(&self, callback: impl FnOnce() + Send + 'static) {
+        let mut queue = self.shared.queue();
+        while queue.waiting.len() >= WAITERS_MAX {
+            queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.waiting.push_back(Box::new(callback));
+        self.shared.work.notify_one();
+    }
+
+    /// Waits until everything written before this call is on disk.
+    pub async fn wait(&self) {
+        let (done, synced) = oneshot::channel();
+        self.after_sync(move || drop(done.send(())));
+        // The thread serves every waiter before it ends, and the process ends if it cannot.
+        let _ = synced.await;
+    }
+
+    /// As [`SyncBarrier::wait`], for threads that may block.
+    pub fn wait_blocking(&self) {
+        let (done, synced) = std::sync::mpsc::sync_channel(1);
+        self.after_sync(move || drop(done.send(())));
+        let _ = synced.recv();
+    }
+
+    /// How long the last sync took, in microseconds; 0 before the first. A vital sign: it says whether the disk works.
+    #[must_use]
+    pub fn last_sync_us(&self) -> u64 {
+        self.shared.last_sync_us.load(Ordering::Relaxed)
+    }
+
+    /// How many syncs there were.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.shared.syncs.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for SyncBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SyncBarrier({} syncs, the last took {} us)", self.syncs(), self.last_sync_us())
+    }
+}
+
+impl Drop for SyncBarrier {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.work.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, engine: &Engine, name: &'static str) {
+    loop {
+        let waiting = {
+            let mut queue = shared.queue();
+            while queue.waiting.is_empty() {
+                if queue.closed {
+                    return;
+                }
+                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            shared.room.notify_all();
+            std::mem::take(&mut queue.waiting)
+        };
+        let start = Instant::now();
+        if let Err(error) = engine.flush_wal(true) {
+            halt(name, &error);
+        }
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        shared.last_sync_us.store(micros.max(1), Ordering::Relaxed);
+        shared.syncs.fetch_add(1, Ordering::Relaxed);
+        for callback in waiting {
+            callback();
+        }
+    }
+}
+
+/// Ends the process: what is on the disk is unknown from here on.
+fn halt(name: &str, error: &dyn fmt::Display) -> ! {
+    tracing::error!("HALT: the store '{name}' cannot be synced to disk: {error}");
+    eprintln!(
+        "HALT: the store '{name}' cannot be synced to disk: {error}; the node stops so that it promises nothing false"
+    );
+    std::process::abort()
+}

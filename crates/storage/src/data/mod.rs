@@ -1,0 +1,198 @@
+//! The partitions that a leaf holds: of each its log, its rows and its small state.
+//!
+//! * Rows and the LSN they were applied up to go in one batch, so no view ever shows the one without the other.
+//! * A copy that is half imported is known as such and is empty again after a restart, never taken for a whole one (S4).
+//! * Everything is unsynced until [`DataStore::barrier`] says otherwise; what is there after a crash is a prefix of the
+//!   writes (see the crate's header).
+//!
+//! Not here: epochs, commit points, what a record means. The caller keeps them in records and in the small state.
+
+mod import;
+mod keys;
+mod log;
+mod view;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use baton_model::{Key, Lsn, PartitionId, TableId};
+use rocksdb::{DBRawIterator, WriteBatch};
+
+use crate::barrier::SyncBarrier;
+use crate::engine::{self, Engine, after_prefix};
+use crate::error::StoreError;
+
+pub use log::LogBounds;
+pub use view::ReadView;
+
+const SUBJECT: &str = "the partitions";
+
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
+
+/// A change of one row: its table, its key, and its new bytes, or None where the row goes.
+pub type Mutation = (TableId, Key, Option<Vec<u8>>);
+
+/// A row as it is stored: its table, its key and its bytes.
+pub type StoredRow = (TableId, Key, Vec<u8>);
+
+/// Some rows of a copy on its way to another leaf, in key order.
+pub type RowChunk = Vec<StoredRow>;
+
+/// All partitions of one leaf. Every method may be called from any thread; those that read rows may take long and
+/// belong on a thread that may block.
+pub struct DataStore {
+    engine: Engine,
+    barrier: SyncBarrier,
+}
+
+impl DataStore {
+    /// Opens, or creates, the store in the folder `data/` of a leaf's data directory, and empties every partition
+    /// whose import was not finished.
+    ///
+    /// # Errors
+    /// If the folder is no store or is in use.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let engine = engine::open(dir, WRITE_BUFFER_BYTES)?;
+        let barrier = SyncBarrier::new(Arc::clone(&engine), "data");
+        let store = Self { engine, barrier };
+        store.drop_half_imported()?;
+        Ok(store)
+    }
+
+    /// The barrier that makes it durable.
+    #[must_use]
+    pub fn barrier(&self) -> &SyncBarrier {
+        &self.barrier
+    }
+
+    /// Every partition of which anything is stored, by id.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn partitions(&self) -> Result<Vec<PartitionId>, StoreError> {
+        let mut found = Vec::new();
+        let mut iterator: DBRawIterator<'_> = self.engine.raw_iterator();
+        iterator.seek_to_first();
+        while let Some(key) = iterator.key() {
+            let partition = keys::partition_of(key)?;
+            found.push(partition);
+            iterator.seek(after_prefix(&keys::partition(partition)));
+        }
+        iterator.status().map_err(StoreError::read(SUBJECT))?;
+        Ok(found)
+    }
+
+    /// Removes everything of a partition, unsynced.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn drop_partition(&self, partition: PartitionId) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        delete_prefix(&mut batch, &keys::partition(partition));
+        self.write(batch)
+    }
+
+    /// Removes the rows of one table of a partition, unsynced.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn drop_table_rows(&self, partition: PartitionId, table: TableId) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        delete_prefix(&mut batch, &keys::table(partition, table));
+        self.write(batch)
+    }
+
+    /// Writes rows, the LSN that they are applied up to, and any small state that belongs to them, in one batch,
+    /// unsynced. If a key comes twice, the later one holds.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn apply(
+        &self,
+        partition: PartitionId,
+        applied: Lsn,
+        mutations: impl IntoIterator<Item = Mutation>,
+        meta: &[(&str, &[u8])],
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for (table, key, row) in mutations {
+            let key = keys::row(partition, table, &key);
+            match row {
+                Some(row) => batch.put(key, row),
+                None => batch.delete(key),
+            }
+        }
+        for (name, bytes) in meta {
+            batch.put(keys::meta(partition, name), bytes);
+        }
+        batch.put(keys::applied(partition), applied.0.to_be_bytes());
+        self.write(batch)
+    }
+
+    /// The LSN that a partition's rows are applied up to; 0 if there is no such partition.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn applied(&self, partition: PartitionId) -> Result<Lsn, StoreError> {
+        let bytes = self.engine.get(keys::applied(partition)).map_err(StoreError::read(SUBJECT))?;
+        bytes.as_deref().map_or(Ok(Lsn(0)), keys::lsn)
+    }
+
+    /// A row, as it is now.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn get(
+        &self,
+        partition: PartitionId,
+        table: TableId,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine.get(keys::row(partition, table, key)).map_err(StoreError::read(SUBJECT))
+    }
+
+    /// Lets `read` look at a partition as it is now, whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// If the disk cannot be read. What `read` itself answers is handed through.
+    pub fn view<T>(
+        &self,
+        partition: PartitionId,
+        read: impl FnOnce(&ReadView<'_>) -> T,
+    ) -> Result<T, StoreError> {
+        Ok(read(&ReadView::new(&self.engine, partition)?))
+    }
+
+    /// Small state that the caller keeps under a name, such as the epoch history.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn meta(&self, partition: PartitionId, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine.get(keys::meta(partition, name)).map_err(StoreError::read(SUBJECT))
+    }
+
+    /// Keeps small state under a name, unsynced.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn put_meta(&self, partition: PartitionId, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.engine.put(keys::meta(partition, name), bytes).map_err(StoreError::write(SUBJECT))
+    }
+
+    fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.engine.write(batch).map_err(StoreError::write(SUBJECT))
+    }
+}
+
+impl std::fmt::Debug for DataStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataStore({})", self.engine.path().display())
+    }
+}
+
+fn delete_prefix(batch: &mut WriteBatch, prefix: &[u8]) {
+    batch.delete_range(prefix.to_vec(), after_prefix(prefix));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The partitions' store, opened, used and reopened.
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+use baton_model::DatabaseId;
+use tempfile::TempDir;
+
+use super::*;
+
+const ONE: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
+const TWO: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 1 };
+const TABLE: TableId = TableId(1);
+const OTHER: TableId = TableId(2);
+
+fn store() -> (TempDir, DataStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DataStore::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn records(range: std::ops::RangeInclusive<u64>) -> Vec<(Lsn, Vec<u8>)> {
+    range.map(|lsn| (Lsn(lsn), lsn.to_be_bytes().to_vec())).collect()
+}
+
+fn put(table: TableId, key: &[u8], row: &[u8]) -> Mutation {
+    (table, key.to_vec(), Some(row.to_vec()))
+}
+
+fn keys_of(store: &DataStore, table: TableId) -> Vec<Vec<u8>> {
+    store
+        .view(ONE, |view| view.scan(table, Unbounded, Unbounded).map(|row| row.unwrap().0).collect())
+        .unwrap()
+}
+
+#[test]
+fn a_log_is_read_cut_and_found_again() {
+    let (dir, store) = store();
+    assert_eq!(store.log_bounds(ONE).unwrap(), None);
+    store.append(ONE, &records(1..=100)).unwrap();
+    store.append(TWO, &records(5..=6)).unwrap();
+    store.truncate_after(ONE, Lsn(90)).unwrap();
+    store.trim_before(ONE, Lsn(11)).unwrap();
+    assert_eq!(store.read_log(ONE, Lsn(11), 2, 1000).unwrap(), records(11..=12));
+    assert_eq!(store.read_log(ONE, Lsn(11), 100, 24).unwrap(), records(11..=13));
+    assert_eq!(store.read_log(ONE, Lsn(11), 100, 1).unwrap(), records(11..=11));
+    assert_eq!(store.read_log(ONE, Lsn(90), 100, 1000).unwrap(), records(90..=90));
+    assert!(store.read_log(ONE, Lsn(91), 100, 1000).unwrap().is_empty());
+    assert!(store.read_log(ONE, Lsn(10), 100, 1000).unwrap().is_empty(), "it was cut");
+    drop(store);
+
+    let store = DataStore::open(dir.path()).unwrap();
+    assert_eq!(store.log_bounds(ONE).unwrap(), Some(LogBounds { first: Lsn(11), last: Lsn(90) }));
+    assert_eq!(store.log_bounds(TWO).unwrap(), Some(LogBounds { first: Lsn(5), last: Lsn(6) }));
+    assert_eq!(store.partitions().unwrap(), vec![ONE, TWO]);
+    store.trim_before(ONE, Lsn(91)).unwrap();
+    assert_eq!(store.log_bounds(ONE).unwrap(), None);
+}
+
+#[test]
+fn a_log_with_a_gap_is_not_read_over() {
+    let (_dir, store) = store();
+    store.append(ONE, &records(1..=3)).unwrap();
+    store.append(ONE, &records(5..=6)).unwrap();
+    assert!(matches!(store.read_log(ONE, Lsn(1), 10, 1000), Err(StoreError::Unreadable { .. })));
+}
+
+#[test]
+fn rows_are_applied_with_their_lsn_and_state() {
+    let (dir, store) = store();
+    assert_eq!(store.applied(ONE).unwrap(), Lsn(0));
+    store
+        .apply(ONE, Lsn(1), [put(TABLE, b"a", b"1"), put(TABLE, b"b", b"1")], &[("history", b"e1")])
+        .unwrap();
+    store.apply(ONE, Lsn(2), [put(TABLE, b"a", b"2"), (TABLE, b"b".to_vec(), None)], &[]).unwrap();
+    store.put_meta(TWO, "history", b"e2").unwrap();
+    drop(store);
+
+    let store = DataStore::open(dir.path()).unwrap();
+    assert_eq!(store.applied(ONE).unwrap(), Lsn(2));
+    assert_eq!(store.get(ONE, TABLE, b"a").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(store.get(ONE, TABLE, b"b").unwrap(), None);
+    assert_eq!(store.meta(ONE, "history").unwrap().as_deref(), Some(&b"e1"[..]));
+    assert_eq!(store.meta(TWO, "history").unwrap().as_deref(), Some(&b"e2"[..]));
+    assert_eq!(store.partitions().unwrap(), vec![ONE, TWO]);
+}
+
+#[test]
+fn a_view_does_not_see_what_is_written_meanwhile() {
+    let (_dir, store) = store();
+    store.apply(ONE, Lsn(1), [put(TABLE, b"a", b"1")], &[]).unwrap();
+    store
+        .view(ONE, |view| {
+            store.apply(ONE, Lsn(2), [put(TABLE, b"a", b"2"), put(TABLE, b"b", b"2")], &[]).unwrap();
+            assert_eq!(view.applied(), Lsn(1));
+            assert_eq!(view.get(TABLE, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+            assert_eq!(view.scan(TABLE, Unbounded, Unbounded).count(), 1);
+        })
+        .unwrap();
+    assert_eq!(keys_of(&store, TABLE).len(), 2);
+}
+
+#[test]
+fn a_scan_keeps_its_bounds_and_its_table() {
+    let (_dir, store) = store();
+    let rows = ["a", "b", "b\0", "c", "d"].map(|key| put(TABLE, key.as_bytes(), b"x"));
+    store.apply(ONE, Lsn(1), rows.into_iter().chain([put(OTHER, b"a", b"x")]), &[]).unwrap();
+    store.apply(TWO, Lsn(1), [put(TABLE, b"a", b"x")], &[]).unwrap();
+    let scan = |from, to| {
+        store
+            .view(ONE, |view| {
+                let found = view.scan(TABLE, from, to).map(|row| String::from_utf8(row.unwrap().0).unwrap());
+                found.collect::<Vec<_>>()
+            })
+            .unwrap()
+    };
+    assert_eq!(scan(Unbounded, Unbounded), ["a", "b", "b\0", "c", "d"]);
+    assert_eq!(scan(Included(b"b"), Included(b"c")), ["b", "b\0", "c"]);
+    assert_eq!(scan(Excluded(b"b"), Excluded(b"c")), ["b\0"]);
+    assert_eq!(scan(Excluded(b"c"), Unbounded), ["d"]);
+    assert!(scan(Included(b"c"), Excluded(b"c")).is_empty());
+    assert!(scan(Included(b"d"), Included(b"a")).is_empty());
+
+    store.drop_table_rows(ONE, TABLE).unwrap();
+    assert!(keys_of(&store, TABLE).is_empty());
+    assert_eq!(keys_of(&store, OTHER).len(), 1);
+    store.drop_partition(ONE).unwrap();
+    assert_eq!(store.partitions().unwrap(), vec![TWO]);
+}
+
+#[test]
+fn a_copy_is_exported_and_imported() {
+    let (_dir, from) = store();
+    let rows = (0..1000_u32).map(|n| put(TableId(u64::from(n % 3)), &n.to_be_bytes(), &[7; 50]));
+    from.apply(ONE, Lsn(1000), rows, &[("history", b"e1")]).unwrap();
+    from.append(ONE, &records(900..=1000)).unwrap();
+
+    let (dir, to) = store();
+    to.apply(ONE, Lsn(5), [put(TABLE, b"old", b"1")], &[]).unwrap();
+    to.append(ONE, &records(1..=5)).unwrap();
+    to.import_begin(ONE).unwrap();
+    assert_eq!(to.log_bounds(ONE).unwrap(), None);
+    let (chunks, applied, history) = from
+        .view(ONE, |view| {
+            let chunks: Vec<RowChunk> = view.export(10_000).map(Result::unwrap).collect();
+            (chunks, view.applied(), view.meta("history").unwrap().unwrap())
+        })
+        .unwrap();
+    assert!(chunks.len() > 5, "{} chunks", chunks.len());
+    for chunk in &chunks {
+        to.import_chunk(ONE, chunk).unwrap();
+    }
+    to.import_finish(ONE, applied, &[("history", &history)]).unwrap();
+    drop(to);
+
+    let to = DataStore::open(dir.path()).unwrap();
+    assert_eq!(to.applied(ONE).unwrap(), Lsn(1000));
+    assert_eq!(to.meta(ONE, "history").unwrap().unwrap(), b"e1");
+    let copy = |store: &DataStore| {
+        store.view(ONE, |view| view.export(1 << 20).flat_map(Result::unwrap).collect::<RowChunk>()).unwrap()
+    };
+    assert_eq!(copy(&to), copy(&from));
+    assert!(to.import_chunk(ONE, &vec![]).is_err(), "the import is over");
+}
+
+#[test]
+fn half_a_copy_is_none_after_reopening() {
+    let (dir, store) = store();
+    store.apply(TWO, Lsn(1), [put(TABLE, b"a", b"1")], &[]).unwrap();
+    store.import_begin(ONE).unwrap();
+    store.import_chunk(ONE, &vec![(TABLE, b"a".to_vec(), b"1".to_vec())]).unwrap();
+    drop(store);
+
+    let store = DataStore::open(dir.path()).unwrap();
+    assert_eq!(store.partitions().unwrap(), vec![TWO]);
+    assert!(keys_of(&store, TABLE).is_empty());
+}

@@ -1,0 +1,110 @@
+//! A child process writes until it is killed with SIGKILL; then the store is opened again.
+//!
+//! The child is this test binary, run for the test named `writer` with an environment variable that names the folder.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use baton_model::{DatabaseId, Lsn, PartitionId, TableId};
+use baton_storage::{ControlStore, DataStore};
+
+const FOLDER: &str = "BATON_CRASH_TEST_FOLDER";
+const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
+const TABLE: TableId = TableId(1);
+/// Lines that the parent waits for before it kills; each stands for a synced write.
+const SYNCED_LINES: usize = 200;
+
+/// Not a test of its own: the child.
+#[test]
+fn writer() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let data = DataStore::open(&folder.join("data")).unwrap();
+    let control = ControlStore::open(&folder.join("control")).unwrap();
+    let first = data.log_bounds(PARTITION).unwrap().map_or(1, |bounds| bounds.last.0 + 1);
+    let mut out = std::io::stdout();
+    for n in first.. {
+        let lsn = Lsn(n);
+        data.append(PARTITION, &[(lsn, vec![7; 300])]).unwrap();
+        let row = (TABLE, n.to_be_bytes().to_vec(), Some(vec![7; 300]));
+        data.apply(PARTITION, lsn, [row], &[("last", &n.to_be_bytes())]).unwrap();
+        control.append([(n, vec![7; 300])]).unwrap();
+        if n % 7 == 0 {
+            data.trim_before(PARTITION, Lsn(n.saturating_sub(50))).unwrap();
+            control.purge_through(n.saturating_sub(50), &n.to_be_bytes()).unwrap();
+        }
+        data.barrier().wait_blocking();
+        control.barrier().wait_blocking();
+        writeln!(out, "\nsynced {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the child until it has synced enough, kills it, and answers with the last write that it reported.
+fn run_and_kill(folder: &Path) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["writer", "--exact", "--nocapture", "--test-threads=1"]).env(FOLDER, folder);
+    let mut child = Killed(child.stdout(Stdio::piped()).spawn().unwrap());
+    let (lines, reported) = std::sync::mpsc::channel();
+    let out = child.0.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if let Some(n) = line.strip_prefix("synced ").and_then(|n| n.parse::<u64>().ok())
+                && lines.send(n).is_err()
+            {
+                break;
+            }
+        }
+    });
+    let mut last = 0;
+    for _ in 0..SYNCED_LINES {
+        last = reported.recv_timeout(Duration::from_secs(60)).expect("the child writes");
+    }
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    last = reported.iter().last().unwrap_or(last);
+    reader.join().unwrap();
+    last
+}
+
+#[test]
+fn what_was_synced_is_there_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = 0;
+    for _ in 0..3 {
+        let last = run_and_kill(folder.path());
+        assert!(last > before, "the child goes on where the last one was killed");
+        before = last;
+
+        let data = DataStore::open(&folder.path().join("data")).unwrap();
+        let bounds = data.log_bounds(PARTITION).unwrap().expect("there is a log");
+        assert!(bounds.last.0 >= last, "{last} was synced, but the log ends at {}", bounds.last);
+        let records = data.read_log(PARTITION, bounds.first, usize::MAX, usize::MAX).unwrap();
+        assert_eq!(records.len() as u64, bounds.last.0 - bounds.first.0 + 1, "the log has no gap");
+        let applied = data.applied(PARTITION).unwrap();
+        assert!(applied.0 >= last && applied <= bounds.last);
+        assert_eq!(data.meta(PARTITION, "last").unwrap().unwrap(), applied.0.to_be_bytes());
+        let rows = data
+            .view(PARTITION, |view| {
+                view.scan(TABLE, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).count()
+            })
+            .unwrap();
+        assert_eq!(rows as u64, applied.0, "the rows are exactly those that were applied");
+
+        let control = ControlStore::open(&folder.path().join("control")).unwrap();
+        let entries = control.entries(0, u64::MAX, usize::MAX).unwrap();
+        assert!(entries.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "the control log has no gap");
+        assert!(control.last_entry().unwrap().unwrap().0 >= last);
+    }
+}
