@@ -1,0 +1,16 @@
+//! Heartbeats: pings and pongs on connections of their own, and the threads that send and answer them.
+//!
+//! A connection begins with `BHB1`; then frames go both ways, each four bytes of length (big-endian) and as many
+//! of postcard: pings from the one who connected, a pong for each.
+
+mod answer;
+mod frame;
+mod line;
+mod pulse;
+mod shell;
+
+pub(crate) use answer::answer;
+pub(crate) use frame::MAGIC;
+pub use frame::{Ping, Pong};
+pub use pulse::{Heard, Pulse};
+pub use shell::{HealthChange, HeartbeatError, HeartbeatShell, Judgement, Target};

@@ -1,0 +1,157 @@
+//! What a node says in its pings and pongs, kept where every thread can set and read it without waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use baton_detector::{Report, Sighting, Vitals};
+use baton_model::{CatalogIndex, ClusterId, Incarnation, Instant, NodeId, StoreId};
+use tokio::sync::watch;
+
+use super::frame::SIGHTINGS_MAX;
+use super::{Ping, Pong};
+use crate::{Header, Identity, WIRE_VERSION};
+
+/// The newest that pings told this node of the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Heard {
+    /// The highest term.
+    pub term: u64,
+    /// The highest catalog version of that term.
+    pub catalog_index: CatalogIndex,
+    /// Who told so.
+    pub from: NodeId,
+}
+
+/// What this node says of itself. The node keeps it up to date; the heartbeat threads say it.
+#[derive(Debug)]
+pub struct Pulse {
+    identity: Identity,
+    incarnation: Incarnation,
+    store: StoreId,
+    term: AtomicU64,
+    catalog_index: AtomicU64,
+    log_index: AtomicU64,
+    vitals: ArcSwap<Vitals>,
+    sightings: ArcSwap<Vec<Sighting>>,
+    heard: watch::Sender<Heard>,
+}
+
+impl Pulse {
+    /// Of a process that just started.
+    #[must_use]
+    pub fn new(identity: Identity, incarnation: Incarnation, store: StoreId) -> Self {
+        Self {
+            identity,
+            incarnation,
+            store,
+            term: AtomicU64::new(0),
+            catalog_index: AtomicU64::new(0),
+            log_index: AtomicU64::new(0),
+            vitals: ArcSwap::default(),
+            sightings: ArcSwap::default(),
+            heard: watch::Sender::default(),
+        }
+    }
+
+    /// Who this process is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// This run of the process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// This life of the data directory.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The control group's term that this node knows.
+    pub fn set_term(&self, term: u64) {
+        self.term.store(term, Ordering::Release);
+    }
+
+    /// The catalog version that this node has applied.
+    pub fn set_catalog_index(&self, index: CatalogIndex) {
+        self.catalog_index.store(index.0, Ordering::Release);
+    }
+
+    /// The last index of this node's control group log.
+    pub fn set_log_index(&self, index: u64) {
+        self.log_index.store(index, Ordering::Release);
+    }
+
+    /// How well this node can work.
+    pub fn set_vitals(&self, vitals: Vitals) {
+        self.vitals.store(Arc::new(vitals));
+    }
+
+    /// What this node sees of others. What does not fit into a pong is left out.
+    pub(super) fn set_sightings(&self, mut sightings: Vec<Sighting>) {
+        sightings.truncate(SIGHTINGS_MAX);
+        self.sightings.store(Arc::new(sightings));
+    }
+
+    /// The header of a message sent now.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        let (cluster_id, from_node) = self.place();
+        Header {
+            cluster_id,
+            from_node,
+            term: self.term.load(Ordering::Acquire),
+            catalog_index: CatalogIndex(self.catalog_index.load(Ordering::Acquire)),
+            wire_version: WIRE_VERSION,
+        }
+    }
+
+    /// Changes whenever a ping tells of a higher term, or of a higher catalog version in the same term.
+    #[must_use]
+    pub fn heard(&self) -> watch::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+
+    pub(super) fn ping(&self, seq: u64, now: Instant) -> Ping {
+        let Header { cluster_id, from_node, term, catalog_index, .. } = self.header();
+        Ping { cluster_id, from: from_node, seq, term, catalog_index, sent_at_us: now.0 }
+    }
+
+    pub(super) fn pong(&self, seq: u64) -> Pong {
+        let (cluster_id, node) = self.place();
+        Pong {
+            cluster_id,
+            node,
+            seq,
+            report: Report {
+                incarnation: self.incarnation,
+                store: self.store,
+                joined: self.identity.member().is_some(),
+                catalog_index: CatalogIndex(self.catalog_index.load(Ordering::Acquire)),
+                log_index: self.log_index.load(Ordering::Acquire),
+                vitals: **self.vitals.load(),
+            },
+            sightings: self.sightings.load().to_vec(),
+        }
+    }
+
+    pub(super) fn hear(&self, ping: &Ping) {
+        let Ping { term, catalog_index, from, .. } = *ping;
+        self.heard.send_if_modified(|heard| {
+            let newer = (term, catalog_index) > (heard.term, heard.catalog_index);
+            if newer {
+                *heard = Heard { term, catalog_index, from };
+            }
+            newer
+        });
+    }
+
+    fn place(&self) -> (ClusterId, NodeId) {
+        self.identity.member().map_or_else(Default::default, |member| (member.cluster_id, member.node))
+    }
+}
