@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_detector::{Evidence, Health, Observation, Vitals};
-use baton_model::limits::HEARTBEAT_RETRY_MS;
+use baton_model::limits::{HEARTBEAT_INTERVAL_MS, HEARTBEAT_RETRY_MS};
 use baton_model::{CatalogIndex, Incarnation, NodeId, NodeRole, StoreId};
 use baton_transport::Clock;
 use baton_transport::heartbeat::{HealthChange, HeartbeatShell, Judgement, Pulse, Target};
@@ -232,6 +232,57 @@ async fn nobody_who_reads_the_changes_holds_up_nothing() {
         assert_eq!(change.from, health, "no change is lost between");
         health = change.to;
     }
+    shell.stop().await;
+    server.stop().await;
+}
+
+/// The rule of the source documents: a miss counts 1, a refusal or timeout 60, and 200 is failure.
+fn classic(observation: &Observation) -> Vec<Judgement> {
+    let judge = |evidence: &Evidence| {
+        let score = evidence.misses + 60 * (evidence.refusals + evidence.timeouts);
+        let health = if score >= 200 { Health::Failed } else { Health::Healthy };
+        Judgement { node: evidence.node, health, reason: format!("score {score}"), memory: vec![] }
+    };
+    observation.nodes.iter().map(judge).collect()
+}
+
+#[tokio::test]
+async fn the_classic_rule_fails_a_refusing_node_in_three_seconds() {
+    let server = serve(&pulse(CLUSTER, 2));
+    let interval = Duration::from_millis(HEARTBEAT_INTERVAL_MS);
+    let (shell, mut changes) =
+        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), interval, classic).expect("a shell");
+    shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
+    evidence("pongs", &shell, 2, |seen| seen.pong_intervals_ms.len() > 7).await;
+    let died_at = Instant::now();
+    server.stop().await;
+    bounded("the failure", changes.recv()).await.expect("the shell lives");
+    let took = died_at.elapsed().as_millis();
+    assert!((2_700..=3_300).contains(&took), "{took} ms");
+    shell.stop().await;
+}
+
+/// S11: a thread that stood still for half a second holds nothing against anybody.
+#[tokio::test]
+async fn a_stall_of_the_observer_is_no_evidence() {
+    let server = serve(&pulse(CLUSTER, 2));
+    let (tell, mut told) = mpsc::channel(1);
+    let mut stalled = false;
+    let judge = move |observation: &Observation| {
+        let well = observation.nodes.iter().all(|node| node.misses == 0 && node.pong_intervals_ms.len() > 3);
+        if !stalled && well && !observation.nodes.is_empty() {
+            stalled = true;
+            std::thread::sleep(Duration::from_millis(500));
+        } else if observation.observer_late_ms > 400 {
+            let _ = tell.try_send(observation.nodes[0].misses);
+        }
+        vec![]
+    };
+    let (shell, _changes) =
+        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), INTERVAL, judge).expect("a shell");
+    shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
+    let misses = bounded("the late tick", told.recv()).await.expect("the judge lives");
+    assert!(misses <= 1, "{misses} misses");
     shell.stop().await;
     server.stop().await;
 }
