@@ -22,7 +22,7 @@ use crate::checkout;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Bytes of a policy's stack. Less than the default of 1 MiB makes a fresh instance cheaper.
-const STACK_BYTES: usize = 128 << 10;
+const STACK_BYTES: usize = 64 << 10;
 /// All that a policy may import, each with any version.
 const IMPORTS: [&str; 2] = ["baton:policy/log@", "baton:policy/types@"];
 
@@ -92,7 +92,11 @@ pub fn build(check: bool) -> Result<()> {
         }
         println!("  {:<8} {:>6} bytes  sha256 {}", kept.name, component.len(), record.hash);
     }
-    ensure!(stale.is_empty(), "the sources of {} give other bytes: run `cargo xtask policies`", stale.join(", "));
+    ensure!(
+        stale.is_empty(),
+        "the sources of {} give other bytes: run `cargo xtask policies`",
+        stale.join(", ")
+    );
     Ok(())
 }
 
@@ -175,17 +179,21 @@ fn compile(library: StandardLibrary) -> Result<PathBuf> {
 fn rustflags(root: &Path) -> Result<Vec<String>> {
     let cargo_home = match env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
-        None => PathBuf::from(env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
+        None => {
+            PathBuf::from(env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo")
+        }
     };
     let places = [(cargo_home, "/cargo"), (sysroot()?, "/rust"), (root.to_path_buf(), "/baton")];
-    let mut flags: Vec<String> =
-        places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display())).collect();
+    let mut flags: Vec<String> = places
+        .iter()
+        .map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display()))
+        .collect();
     flags.push(format!("-Clink-arg=-zstack-size={STACK_BYTES}"));
     Ok(flags)
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    Ok(ComponentEncoder::default().validate(true).module(module)?.encode()?)
+    ComponentEncoder::default().validate(true).module(module)?.encode()
 }
 
 fn check_imports(name: &str, component: &[u8]) -> Result<()> {
@@ -211,8 +219,9 @@ fn hash(bytes: &[u8]) -> String {
 fn check_records(toolchain: &str) -> Result<bool> {
     let mut same = true;
     for kept in KEPT {
-        let component = fs::read(kept.component()?)
-            .with_context(|| format!("the component of {} is missing: run `cargo xtask policies`", kept.name))?;
+        let component = fs::read(kept.component()?).with_context(|| {
+            format!("the component of {} is missing: run `cargo xtask policies`", kept.name)
+        })?;
         let record = read_record(kept)?;
         ensure!(record.hash == hash(&component), "{}.wasm is not what its .sha256 says", kept.name);
         check_imports(kept.name, &component)?;
@@ -232,7 +241,9 @@ fn read_record(kept: &Kept) -> Result<Record> {
 /// Writes only what has changed: a touched file is compiled into the host anew.
 fn write(kept: &Kept, component: &[u8], record: &Record) -> Result<()> {
     let path = kept.component()?;
-    if fs::read(&path).is_ok_and(|known| known == component) && read_record(kept).is_ok_and(|known| known == *record) {
+    if fs::read(&path).is_ok_and(|known| known == component)
+        && read_record(kept).is_ok_and(|known| known == *record)
+    {
         return Ok(());
     }
     if let Some(folder) = path.parent() {

@@ -67,6 +67,8 @@ fn verdict(node: u64) -> NodeVerdict {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn classic_is_always_accepted(detection in detection(), promotion in promotion()) {
         prop_assert_eq!(validate_detection(&detection, &Classic.detect(&detection)), Ok(()));

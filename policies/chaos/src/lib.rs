@@ -65,7 +65,7 @@ impl Policy for Chaos {
         let mut verdict = Classic.promote(input);
         match way {
             "nonsense" => verdict.ranking.push(1_000_000),
-            "babble" => verdict.rejected.push((1, "because ".repeat(1_000))),
+            "babble" => verdict.reason = "because ".repeat(1_000),
             "huge" => verdict.ranking = vec![1; 1 << 20],
             _ => {}
         }
@@ -82,9 +82,10 @@ fn misbehave(settings: &Settings) -> &str {
             black_box(way);
         },
         "allocate" => {
-            let mut hoard = Vec::new();
+            // Not written to: fuel pays for every byte that is, and would end first.
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
             loop {
-                hoard.push(black_box(vec![1_u8; 1 << 16]));
+                hoard.push(black_box(Vec::with_capacity(1 << 16)));
             }
         }
         "recurse" => {

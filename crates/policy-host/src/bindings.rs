@@ -1,0 +1,199 @@
+//! The host's side of the WIT interface: generated types, and the conversions to and from `baton-policy`. Only here.
+
+use baton_model::NodeRole;
+use baton_policy as native;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod generated {
+    wasmtime::component::bindgen!({
+        world: "policy",
+        path: "../../policies/wit/v0_1",
+    });
+}
+
+pub(crate) use generated::baton::policy::{log, types};
+pub(crate) use generated::exports::baton::policy::{detection, election, manifest, promotion};
+
+/// Names of the interfaces as components export and import them.
+pub(crate) mod names {
+    pub const MANIFEST: &str = "baton:policy/manifest@0.1.0";
+    pub const DETECTION: &str = "baton:policy/detection@0.1.0";
+    pub const ELECTION: &str = "baton:policy/election@0.1.0";
+    pub const PROMOTION: &str = "baton:policy/promotion@0.1.0";
+    /// All that a component may import. `types` has no functions.
+    pub const IMPORTS: [&str; 2] = ["baton:policy/log@0.1.0", "baton:policy/types@0.1.0"];
+}
+
+pub(crate) fn settings(settings: &native::Settings) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+impl From<NodeRole> for types::Role {
+    fn from(role: NodeRole) -> Self {
+        match role {
+            NodeRole::Aggregator => Self::Aggregator,
+            NodeRole::Leaf => Self::Leaf,
+        }
+    }
+}
+
+impl From<native::Health> for types::Health {
+    fn from(health: native::Health) -> Self {
+        match health {
+            native::Health::Healthy => Self::Healthy,
+            native::Health::Suspect => Self::Suspect,
+            native::Health::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<types::Health> for native::Health {
+    fn from(health: types::Health) -> Self {
+        match health {
+            types::Health::Healthy => Self::Healthy,
+            types::Health::Suspect => Self::Suspect,
+            types::Health::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<native::Vitals> for types::Vitals {
+    fn from(vitals: native::Vitals) -> Self {
+        let native::Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes } = vitals;
+        Self { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes }
+    }
+}
+
+impl From<native::Witness> for types::Witness {
+    fn from(witness: native::Witness) -> Self {
+        let native::Witness { observer, misses, refusals, timeouts, age_ms } = witness;
+        Self { observer, misses, refusals, timeouts, age_ms }
+    }
+}
+
+impl From<&native::NodeEvidence> for types::Evidence {
+    fn from(evidence: &native::NodeEvidence) -> Self {
+        Self {
+            node: evidence.node,
+            role: evidence.role.into(),
+            misses: evidence.misses,
+            refusals: evidence.refusals,
+            timeouts: evidence.timeouts,
+            connecting: evidence.connecting,
+            connection_lost: evidence.connection_lost,
+            rtt_mean_us: evidence.rtt_mean_us,
+            rtt_deviation_us: evidence.rtt_deviation_us,
+            pong_intervals_ms: evidence.pong_intervals_ms.clone(),
+            vitals: evidence.vitals.map(Into::into),
+            witnesses: evidence.witnesses.iter().copied().map(Into::into).collect(),
+            flaps_last_hour: evidence.flaps_last_hour,
+            in_maintenance: evidence.in_maintenance,
+            previous: evidence.previous.into(),
+            memory: evidence.memory.clone(),
+        }
+    }
+}
+
+impl From<&native::DetectionInput> for detection::Input {
+    fn from(input: &native::DetectionInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            heartbeat_interval_ms: input.heartbeat_interval_ms,
+            observer_late_ms: input.observer_late_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            nodes: input.nodes.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<detection::Verdict> for native::NodeVerdict {
+    fn from(verdict: detection::Verdict) -> Self {
+        let detection::Verdict { node, health, reason, memory } = verdict;
+        Self { node, health: health.into(), reason, memory }
+    }
+}
+
+impl From<native::VoterView> for election::Voter {
+    fn from(voter: native::VoterView) -> Self {
+        let native::VoterView { node, reachable, sees_master, log_index } = voter;
+        Self { node, reachable, sees_master, log_index }
+    }
+}
+
+impl From<&native::ElectionInput> for election::Input {
+    fn from(input: &native::ElectionInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            heartbeat_interval_ms: input.heartbeat_interval_ms,
+            observer_late_ms: input.observer_late_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            self_node: input.self_node,
+            rank: input.rank,
+            election_timeout_ms: input.election_timeout_ms,
+            term: input.term,
+            master: (&input.master).into(),
+            voters: input.voters.iter().copied().map(Into::into).collect(),
+            campaigns: input.campaigns,
+            since_last_campaign_ms: input.since_last_campaign_ms,
+        }
+    }
+}
+
+impl From<election::Verdict> for native::ElectionVerdict {
+    fn from(verdict: election::Verdict) -> Self {
+        let choice = match verdict.choice {
+            election::Choice::Wait => native::ElectionChoice::Wait,
+            election::Choice::Campaign => native::ElectionChoice::Campaign,
+        };
+        Self { choice, reason: verdict.reason }
+    }
+}
+
+impl From<&native::Candidate> for promotion::Candidate {
+    fn from(candidate: &native::Candidate) -> Self {
+        Self {
+            node: candidate.node,
+            lsn: candidate.lsn,
+            group: candidate.group,
+            primaries_held: candidate.primaries_held,
+            last_pong_age_ms: candidate.last_pong_age_ms,
+            rtt_mean_us: candidate.rtt_mean_us,
+            flaps_last_hour: candidate.flaps_last_hour,
+        }
+    }
+}
+
+impl From<&native::PromotionInput> for promotion::Input {
+    fn from(input: &native::PromotionInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            database: input.database.clone(),
+            partition: input.partition,
+            failed_primary: input.failed_primary,
+            failed_group: input.failed_group,
+            candidates: input.candidates.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<promotion::Verdict> for native::PromotionVerdict {
+    fn from(verdict: promotion::Verdict) -> Self {
+        let promotion::Verdict { ranking, reason, rejected } = verdict;
+        Self { ranking, reason, rejected }
+    }
+}
+
+impl From<manifest::Description> for native::Description {
+    fn from(description: manifest::Description) -> Self {
+        let manifest::Description { name, version, settings } = description;
+        let settings = settings
+            .into_iter()
+            .map(|manifest::Setting { name, default, doc }| native::SettingDoc { name, default, doc })
+            .collect();
+        Self { name, version, settings }
+    }
+}
