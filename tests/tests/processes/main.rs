@@ -1,0 +1,15 @@
+//! Tests over real processes, through the toolbox and the MySQL port. Each is named for what it proves.
+//!
+//! One program, run one test at a time: they measure times, and the machine may have two processors.
+//! Tests that need a cluster in the same shape share one; each finds it healed ([`stage`]).
+
+mod binary;
+mod cases;
+mod classic;
+mod growth;
+mod restart;
+mod sql;
+mod stage;
+mod strangers;
+mod swallowed;
+mod swift;
