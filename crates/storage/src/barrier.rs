@@ -81,7 +81,9 @@ impl SyncBarrier {
     /// Waits until everything written before this call is on disk.
     pub async fn wait(&self) {
         let (done, synced) = oneshot::channel();
-        self.after_sync(move || drop(done.send(())));
+        self.after_sync(move || {
+            let _ = done.send(());
+        });
         // The thread serves every waiter before it ends, and the process ends if it cannot.
         let _ = synced.await;
     }
@@ -89,7 +91,9 @@ impl SyncBarrier {
     /// As [`SyncBarrier::wait`], for threads that may block.
     pub fn wait_blocking(&self) {
         let (done, synced) = std::sync::mpsc::sync_channel(1);
-        self.after_sync(move || drop(done.send(())));
+        self.after_sync(move || {
+            let _ = done.send(());
+        });
         let _ = synced.recv();
     }
 

@@ -247,7 +247,9 @@ mod tests {
         for index in 0..1000 {
             store.append([(index, vec![1])]).unwrap();
             let done = done.clone();
-            store.barrier().after_sync(move || drop(done.send(index)));
+            store.barrier().after_sync(move || {
+                let _ = done.send(index);
+            });
         }
         drop(done);
         let answered: Vec<u64> = all.iter().collect();
@@ -262,7 +264,9 @@ mod tests {
         let (done, all) = std::sync::mpsc::channel();
         for _ in 0..100 {
             let done = done.clone();
-            store.barrier().after_sync(move || drop(done.send(())));
+            store.barrier().after_sync(move || {
+                let _ = done.send(());
+            });
         }
         drop((store, done));
         assert_eq!(all.iter().count(), 100);
