@@ -52,7 +52,7 @@ pub fn rustc(arguments: &[&str]) -> Result<String> {
 /// # Errors
 /// When it cannot be started or ends with another code than 0.
 pub fn run_shown(mut command: Command) -> Result<()> {
-    println!("  $ {}", printed(&command));
+    eprintln!("  $ {}", printed(&command));
     let status = command.status().with_context(|| format!("cannot start `{}`", printed(&command)))?;
     if !status.success() {
         bail!("`{}` ended with {status}", printed(&command));

@@ -4,10 +4,13 @@
 //! All of them work from any folder of the repository and honour `CARGO_TARGET_DIR`.
 //! Not here: anything a cluster needs at run time; that is the binary's, in `crates/baton`.
 
+mod bench;
 mod checkout;
+mod demo;
 mod floors;
 mod house;
 mod policies;
+mod programs;
 mod setup;
 mod testing;
 mod verify;
@@ -27,6 +30,10 @@ enum Task {
     Verify,
     /// Set up, build in release, and run every test
     Test(testing::TestArgs),
+    /// Set up, build, and run the main job: a cluster that is hurt in every way and goes on
+    Demo(demo::DemoArgs),
+    /// Measure, print one table with goals, and keep it in benches/RESULTS.md
+    Bench(bench::BenchArgs),
     /// Build the built-in policies as WASM components
     Policies {
         /// Change nothing; fail if the components in the repository differ from what their source gives
@@ -54,6 +61,8 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Verify => verify::run(),
         Task::Test(args) => testing::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Policies { check } => policies::build(check).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -79,9 +79,9 @@ pub fn run(purpose: Purpose) -> Result<()> {
     let installed = install_packages(purpose)?;
     policies::standard_library()?;
     if installed.is_empty() {
-        println!("setup: no package is missing");
+        eprintln!("setup: no package is missing");
     } else {
-        println!("setup: installed {}", installed.join(", "));
+        eprintln!("setup: installed {}", installed.join(", "));
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn install_packages(purpose: Purpose) -> Result<Vec<&'static str>> {
         return Ok(Vec::new());
     }
     for need in &missing {
-        println!("setup: {} is missing, wanted for {}", need.what, need.wanted_for);
+        eprintln!("setup: {} is missing, wanted for {}", need.what, need.wanted_for);
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     let typed = format!("sudo apt-get update && sudo apt-get install -y {}", packages.join(" "));

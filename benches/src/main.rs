@@ -1,0 +1,66 @@
+//! Measures what a cluster of real processes on this machine can do, and prints one JSON object per figure.
+//!
+//! `cargo xtask bench` runs it after the criterion benches of the crates, and makes one table of both.
+//! The clients run on the same machine as the cluster: the figures are what is left for it.
+
+mod figure;
+mod gaps;
+mod inserts;
+mod memory;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+/// A group of figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Part {
+    /// Single-row inserts a second.
+    Inserts,
+    /// Resident memory of idle nodes.
+    Memory,
+    /// Write gaps over many kills.
+    Gaps,
+}
+
+/// What to measure.
+#[derive(Parser)]
+struct Args {
+    /// Only this
+    #[arg(long)]
+    only: Option<Part>,
+    /// How often a leaf, and the master aggregator, are killed
+    #[arg(long, default_value_t = 20)]
+    kills: usize,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(measure(&args)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(args: &Args) -> Result<()> {
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Inserts) {
+        inserts::measure().await?;
+    }
+    if wanted(Part::Memory) {
+        memory::measure().await?;
+    }
+    if wanted(Part::Gaps) {
+        gaps::measure(args.kills).await?;
+    }
+    Ok(())
+}
