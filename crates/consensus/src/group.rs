@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Entry, Outcome};
@@ -42,7 +42,8 @@ pub struct ControlGroup {
     me: NodeId,
     raft: Raft,
     server: Server,
-    store: Arc<ControlStore>,
+    /// None after a shutdown.
+    store: Mutex<Option<Arc<ControlStore>>>,
     feed: Arc<FeedSource>,
     status: watch::Receiver<Status>,
     lease: Duration,
@@ -72,11 +73,16 @@ impl ControlGroup {
         let connections = Connections { me: me.0, wire };
         let raft = Raft::new(me.0, Arc::new(settings), connections, log, machine).await.map_err(start)?;
 
+        // Asked of openraft itself, because what it reports is not filled in before it has begun to run.
+        let alone =
+            raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([me.0]));
+        let alone = alone.await.map_err(start)?;
         let lease = config.lease();
         let status = watch_status(&raft, lease);
         let server = Server::new(raft.clone());
+        let store = Mutex::new(Some(store));
         let group = Self { me, raft, server, store, feed, status, lease, led_before };
-        if group.status().voters == BTreeSet::from([me]) {
+        if alone {
             group.lead_alone().await?;
         }
         Ok(group)
@@ -171,7 +177,17 @@ impl ControlGroup {
     /// How long the last sync of the control log took, in microseconds: a vital sign.
     #[must_use]
     pub fn last_sync_us(&self) -> u64 {
-        self.store.barrier().last_sync_us()
+        self.store().as_ref().map_or(0, |store| store.barrier().last_sync_us())
+    }
+
+    /// How many syncs of the control log there were.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.store().as_ref().map_or(0, |store| store.barrier().syncs())
+    }
+
+    fn store(&self) -> MutexGuard<'_, Option<Arc<ControlStore>>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks to be elected, and answers whether it was. A round of pre-votes comes first: while a leader lives, its
@@ -320,14 +336,15 @@ impl ControlGroup {
         handled.unwrap_or_else(|_| Err(HandleError::Stopped("it does not answer".into())))
     }
 
-    /// Stops this member. When it returns and this is dropped, the folder can be opened again.
+    /// Stops this member. When it returns, the folder can be opened again.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("the control group did not stop cleanly: {error}");
         }
         self.feed.close();
+        let Some(store) = self.store().take() else { return };
         let released = async {
-            while Arc::strong_count(&self.store) > 1 {
+            while Arc::strong_count(&store) > 1 {
                 tokio::time::sleep(RELEASE_INTERVAL).await;
             }
         };
