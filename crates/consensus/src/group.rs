@@ -193,6 +193,9 @@ impl ControlGroup {
     /// Asks to be elected, and answers whether it was. A round of pre-votes comes first: while a leader lives, its
     /// lease refuses them and nothing is changed by the attempt. Takes two leases at most.
     ///
+    /// A member that lacks entries which the others have is refused too, and always will be: so every voter that
+    /// judges the leader dead must campaign sooner or later, and not only the first of them.
+    ///
     /// # Errors
     /// If this member's control group has stopped.
     pub async fn campaign(&self) -> Result<bool, ProposeError> {

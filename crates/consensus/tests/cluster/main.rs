@@ -79,10 +79,10 @@ async fn after_the_leaders_death_a_campaign_wins_within_a_lease_or_so() {
     let before = cluster.member(1).catalog();
     cluster.kill(1).await;
     let start = Instant::now();
-    cluster.elect(2, SOON).await;
+    let elected = cluster.elect(&[2, 3], SOON).await;
     println!("elected {} ms after the leader's end", start.elapsed().as_millis());
 
-    let leader = cluster.member(2);
+    let leader = cluster.member(elected);
     leader.linearize().await.unwrap();
     assert_eq!(leader.catalog().number("lock_wait_timeout_ms"), 1049);
     assert!(leader.catalog().index() >= before.index());
@@ -92,7 +92,7 @@ async fn after_the_leaders_death_a_campaign_wins_within_a_lease_or_so() {
     assert!(cluster.member(1).led_before());
     let back = cluster.member(1);
     eventually(SOON, || *back.catalog() == *leader.catalog(), "the old leader follows").await;
-    assert_eq!(back.status().leader, Some(NodeId(2)));
+    assert_eq!(back.status().leader, Some(NodeId(elected)));
     assert!(!back.campaign().await.unwrap());
     cluster.stop().await;
 }
@@ -113,12 +113,12 @@ async fn all_members_restart_and_go_on_where_they_were() {
         assert!(!cluster.member(id).is_leader(), "nobody leads without an election");
     }
     assert_eq!(*cluster.member(1).catalog(), *before, "what was answered was applied and is on disk");
-    cluster.elect(3, SOON).await;
-    let leader = cluster.member(3);
+    let elected = cluster.elect(&[3, 2, 1], SOON).await;
+    let leader = cluster.member(elected);
     leader.linearize().await.unwrap();
     assert_eq!(*leader.catalog(), *before);
     leader.propose(set(99)).await.unwrap().unwrap();
-    let other = cluster.member(1);
+    let other = cluster.member(elected % 3 + 1);
     eventually(SOON, || *other.catalog() == *leader.catalog(), "they agree again").await;
     cluster.stop().await;
 }
@@ -156,8 +156,8 @@ async fn a_voter_that_lost_its_disk_comes_back_under_a_new_id() {
     leader.propose(set(2)).await.unwrap().unwrap();
 
     cluster.kill(1).await;
-    cluster.elect(4, SOON).await;
-    let new = cluster.member(4);
+    let elected = cluster.elect(&[4, 2], SOON).await;
+    let new = cluster.member(elected);
     new.linearize().await.unwrap();
     assert_eq!(new.catalog().number("lock_wait_timeout_ms"), 1002);
     new.propose(set(3)).await.unwrap().unwrap();
@@ -224,12 +224,12 @@ async fn a_leader_without_its_majority_is_none_and_proposes_nothing() {
     assert!(old.linearize().await.is_err());
     assert!(!old.campaign().await.unwrap_or(false) || !old.is_leader());
 
-    cluster.elect(2, SOON).await;
+    let elected = cluster.elect(&[2, 3], SOON).await;
     assert!(!old.is_leader(), "there are never two");
-    let new = cluster.member(2);
+    let new = cluster.member(elected);
     new.propose(set(600)).await.unwrap().unwrap();
     cluster.net.heal();
-    eventually(SOON, || old.status().leader == Some(NodeId(2)), "the old leader follows").await;
+    eventually(SOON, || old.status().leader == Some(NodeId(elected)), "the old leader follows").await;
     eventually(SOON, || *old.catalog() == *new.catalog(), "and has what was committed").await;
     assert_eq!(old.catalog().number("lock_wait_timeout_ms"), 1600);
     assert_eq!(pending.await.unwrap(), Err(ProposeError::Unknown));
@@ -260,9 +260,9 @@ async fn a_mirror_follows_through_an_election() {
         cluster.member(1).propose(set(round)).await.unwrap().unwrap();
     }
     cluster.kill(1).await;
-    cluster.elect(3, SOON).await;
-    cluster.member(3).propose(set(50)).await.unwrap().unwrap();
-    let target = cluster.member(3).catalog();
+    let elected = cluster.elect(&[3, 2], SOON).await;
+    cluster.member(elected).propose(set(50)).await.unwrap().unwrap();
+    let target = cluster.member(elected).catalog();
     while mirror.index() < target.index() {
         match tokio::time::timeout(SOON, feed.next()).await.expect("there is more").expect("it runs") {
             Feed::Snapshot(catalog) => mirror = Catalog::from_rows(catalog.index(), catalog.rows()),

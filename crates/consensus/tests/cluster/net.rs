@@ -178,14 +178,22 @@ impl Cluster {
         Arc::clone(&self.members[&id])
     }
 
-    /// Lets a member campaign until it is elected.
-    pub async fn elect(&self, id: u64, within: Duration) {
+    /// Lets members campaign in turn until one is elected, and answers which. It need not be the first: who lacks an
+    /// entry that the others have is refused.
+    pub async fn elect(&self, among: &[u64], within: Duration) -> u64 {
         let start = Instant::now();
-        let member = self.member(id);
-        while !member.campaign().await.unwrap() {
-            assert!(start.elapsed() < within, "{id} was not elected within {within:?}: {member:?}");
+        for id in among.iter().cycle() {
+            let member = self.member(*id);
+            if member.campaign().await.unwrap() {
+                eventually(within, || member.is_leader(), "a majority confirms the new leader").await;
+                return *id;
+            }
+            assert!(
+                start.elapsed() < within,
+                "nobody of {among:?} was elected within {within:?}: {member:?}"
+            );
         }
-        eventually(within, || member.is_leader(), "a majority confirms the new leader").await;
+        unreachable!("there is always a next one")
     }
 
     /// Stops all members.
