@@ -88,6 +88,9 @@ pub enum HandleError {
     /// The bytes are no request of this version.
     #[error("these bytes are no request: {0}")]
     Unreadable(String),
+    /// The member has just started, and helps nobody to be elected before a lease has passed.
+    #[error("it has just started and votes for nobody yet")]
+    JustStarted,
     /// A piece of a snapshot does not follow the last one; the sender begins again.
     #[error("a piece of the snapshot is missing")]
     PieceMissing,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_catalog::{Catalog, Entry, Outcome};
 use baton_model::{CatalogIndex, NodeId};
@@ -47,6 +47,8 @@ pub struct ControlGroup {
     feed: Arc<FeedSource>,
     status: watch::Receiver<Status>,
     lease: Duration,
+    /// Until when this member helps nobody to be elected, itself included, because it has just started.
+    grace: Instant,
     led_before: bool,
 }
 
@@ -79,9 +81,10 @@ impl ControlGroup {
         let alone = alone.await.map_err(start)?;
         let lease = config.lease();
         let status = watch_status(&raft, lease);
-        let server = Server::new(raft.clone());
+        let grace = Instant::now() + lease;
+        let server = Server::new(raft.clone(), grace);
         let store = Mutex::new(Some(store));
-        let group = Self { me, raft, server, store, feed, status, lease, led_before };
+        let group = Self { me, raft, server, store, feed, status, lease, grace, led_before };
         if alone {
             group.lead_alone().await?;
         }
@@ -155,7 +158,8 @@ impl ControlGroup {
         Status::of(&self.raft.metrics().borrow_watched(), self.lease)
     }
 
-    /// How this member stands, as it changes.
+    /// How this member stands, as it changes. What it says may be a moment old, and much older right after the process
+    /// was stopped and let go on: before acting as the leader, ask [`ControlGroup::is_leader`].
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.status.clone()
@@ -191,7 +195,8 @@ impl ControlGroup {
     }
 
     /// Asks to be elected, and answers whether it was. A round of pre-votes comes first: while a leader lives, its
-    /// lease refuses them and nothing is changed by the attempt. Takes two leases at most.
+    /// lease refuses them and nothing is changed by the attempt. Takes two leases at most, and one more right after
+    /// [`ControlGroup::open`].
     ///
     /// A member that lacks entries which the others have is refused too, and always will be: so every voter that
     /// judges the leader dead must campaign sooner or later, and not only the first of them.
@@ -202,6 +207,7 @@ impl ControlGroup {
         if !self.status().voters.contains(&self.me) {
             return Ok(false);
         }
+        tokio::time::sleep_until(self.grace.into()).await;
         self.raft.trigger().elect(true).await.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
         let elected = |metrics: &Metrics| metrics.state == ServerState::Leader;
         Ok(self.raft.wait(Some(self.lease * 2)).metrics(elected, "elected").await.is_ok())

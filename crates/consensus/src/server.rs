@@ -1,18 +1,26 @@
 //! How a member answers the others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use baton_catalog::{Catalog, CatalogRow};
 use bytes::Bytes;
+use openraft::raft::VoteRequest;
 
 use crate::errors::HandleError;
 use crate::log_store::{decode, encode};
 use crate::messages::{Answer, Request, SnapshotEnd, SnapshotPiece, Transfer};
 use crate::types::{Raft, Snapshot};
 
-/// Answers the requests of the other members. At most one snapshot is on its way in: that of the last leader to begin.
+/// Answers the requests of the other members.
+///
+/// * S10: a member that has just started does not know whom it has promised its lease to before, so it grants no vote
+///   until that lease must have ended; only an election that the leader itself asks for is helped at once.
+///
+/// At most one snapshot is on its way in: that of the last leader to begin.
 pub(crate) struct Server {
     raft: Raft,
+    grace: Instant,
     incoming: Mutex<Option<Incoming>>,
 }
 
@@ -27,8 +35,9 @@ struct Incoming {
 }
 
 impl Server {
-    pub(crate) fn new(raft: Raft) -> Self {
-        Self { raft, incoming: Mutex::default() }
+    /// `grace` is when a lease that was promised before the start has ended.
+    pub(crate) fn new(raft: Raft, grace: Instant) -> Self {
+        Self { raft, grace, incoming: Mutex::default() }
     }
 
     pub(crate) async fn handle(&self, request: &[u8]) -> Result<Bytes, HandleError> {
@@ -37,6 +46,11 @@ impl Server {
         let answer = match request {
             Request::Append(request) => {
                 Answer::Append(self.raft.append_entries(request).await.map_err(|error| stopped(&error))?)
+            }
+            Request::Vote(VoteRequest { leadership_transfer: false, .. }) | Request::PreVote(_)
+                if Instant::now() < self.grace =>
+            {
+                return Err(HandleError::JustStarted);
             }
             Request::Vote(request) => {
                 Answer::Vote(self.raft.vote(request).await.map_err(|error| stopped(&error))?)
