@@ -195,8 +195,8 @@ impl ControlGroup {
     }
 
     /// Asks to be elected, and answers whether it was. A round of pre-votes comes first: while a leader lives, its
-    /// lease refuses them and nothing is changed by the attempt. Takes two leases at most, and one more right after
-    /// [`ControlGroup::open`].
+    /// lease refuses them and nothing is changed by the attempt. It is repeated for two leases, so that a leader that
+    /// has just died is replaced as soon as its lease has ended; right after [`ControlGroup::open`], a lease later.
     ///
     /// A member that lacks entries which the others have is refused too, and always will be: so every voter that
     /// judges the leader dead must campaign sooner or later, and not only the first of them.
@@ -204,13 +204,31 @@ impl ControlGroup {
     /// # Errors
     /// If this member's control group has stopped.
     pub async fn campaign(&self) -> Result<bool, ProposeError> {
-        if !self.status().voters.contains(&self.me) {
+        let status = self.status();
+        if !status.voters.contains(&self.me) {
             return Ok(false);
         }
         tokio::time::sleep_until(self.grace.into()).await;
-        self.raft.trigger().elect(true).await.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
-        let elected = |metrics: &Metrics| metrics.state == ServerState::Leader;
-        Ok(self.raft.wait(Some(self.lease * 2)).metrics(elected, "elected").await.is_ok())
+        let end = Instant::now() + self.lease * 2;
+        let decided = |metrics: &Metrics| {
+            metrics.state == ServerState::Leader
+                || (metrics.current_term > status.term && metrics.current_leader.is_some())
+        };
+        while Instant::now() < end {
+            self.raft
+                .trigger()
+                .elect(true)
+                .await
+                .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+            let waited = self.raft.wait(Some(self.lease / 4)).metrics(decided, "elected").await;
+            if let Ok(metrics) = waited {
+                return Ok(metrics.state == ServerState::Leader);
+            }
+            // Votes that are on their way are not asked for again.
+            let counting = |metrics: &Metrics| metrics.state != ServerState::Candidate;
+            let _ = self.raft.wait(Some(self.lease)).metrics(counting, "counted").await;
+        }
+        Ok(false)
     }
 
     /// Hands the leadership to another voter and waits until it leads.
