@@ -12,9 +12,17 @@ pub const QUERY_TIME_MAX: Duration = Duration::from_secs(300);
 pub const JOIN_TABLES_MAX: usize = 61;
 /// Parentheses, subqueries, CASEs and other things within each other.
 pub const NESTING_MAX: usize = 64;
-/// Operators in one row (`a AND b AND …`, `a + b + …`), and SELECTs in one UNION.
-pub const CHAIN_MAX: usize = 512;
+/// Operators in one row (`a AND b AND …`, `a + b + …`).
+pub const CHAIN_MAX: usize = 256;
 /// Rows that a leaf reads, filters and sends at once.
 pub const SCAN_CHUNK_ROWS: usize = 1024;
 /// Keys that a statement may look up one by one; with more it scans.
 pub const POINT_KEYS_MAX: usize = 1024;
+/// UNIONs, EXCEPTs and INTERSECTs of one statement.
+pub const SET_OPERATIONS_MAX: usize = 64;
+/// Words and signs of one statement.
+pub const TOKENS_MAX: usize = 4_000_000;
+/// Bytes of stack for planning one query; it recurses as deep as the query is.
+pub const PLANNING_STACK_BYTES: usize = 64 << 20;
+/// Bytes that the result of one query may have.
+pub const RESULT_BYTES_MAX: usize = 256 << 20;

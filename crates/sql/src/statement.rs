@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use baton_model::{Durability, ReplicationMode, TableSchema};
 use datafusion::sql::sqlparser::ast;
 
+use crate::expression::{Pattern, REGULAR_ESCAPE};
+
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
@@ -199,11 +201,24 @@ pub struct Query {
     pub(crate) items: Vec<String>,
 }
 
-/// What narrows a SHOW: `LIKE 'pattern'` or `WHERE column = 'value'`.
+/// What narrows a SHOW: `LIKE 'pattern'`, or `WHERE column = 'name' [OR …]`. Both are about the first column.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ShowFilter {
-    /// The pattern on the first column; `%` and `_` as in LIKE, without case.
+    /// The pattern; `%` and `_` as in LIKE, without case.
     pub like: Option<String>,
+    /// The names, without case; empty lets all through.
+    pub names: Vec<String>,
+}
+
+impl ShowFilter {
+    /// Whether a row with this in its first column is to be shown.
+    #[must_use]
+    pub fn lets_through(&self, name: &str) -> bool {
+        let liked = self.like.as_ref().is_none_or(|pattern| {
+            Pattern::new(&pattern.to_lowercase(), Some(REGULAR_ESCAPE)).matches(&name.to_lowercase())
+        });
+        liked && (self.names.is_empty() || self.names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
+    }
 }
 
 /// SHOW and DESCRIBE.

@@ -1,0 +1,323 @@
+//! The SHOWs that an aggregator answers from its catalog and its session.
+
+use baton_catalog::Catalog;
+use baton_model::errors::SqlError;
+use baton_model::{ColumnType, Datum, TableKind, TableSchema};
+
+use crate::bind::{Context, INFORMATION_SCHEMA};
+use crate::read::system_table;
+use crate::session::{ResultSet, Session};
+use crate::statement::{Show, ShowFilter, TableName};
+use crate::variables;
+
+const TEXT: ColumnType = ColumnType::Varchar(512);
+const NUMBER: ColumnType = ColumnType::Int { bits: 64, unsigned: false };
+
+fn text(text: impl Into<String>) -> Datum {
+    Datum::Text(text.into())
+}
+
+fn answer(columns: &[(&str, ColumnType)], rows: Vec<Vec<Datum>>) -> ResultSet {
+    ResultSet { columns: columns.iter().map(|(name, of)| ((*name).to_owned(), *of)).collect(), rows }
+}
+
+/// Columns of text.
+fn texts(columns: &[&str], rows: Vec<Vec<Datum>>) -> ResultSet {
+    ResultSet { columns: columns.iter().map(|name| ((*name).to_owned(), TEXT)).collect(), rows }
+}
+
+/// The answer to a SHOW. None is one that needs more than catalog and session: AGGREGATORS, LEAVES, CLUSTER STATUS,
+/// PARTITIONS, POLICIES, POLICY BINDINGS, POLICY DECISIONS, EVENTS and PROCESSLIST.
+///
+/// # Errors
+/// 1046, 1049 and 1146 for databases and tables that are not there.
+pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<Option<ResultSet>, SqlError> {
+    let context = Context { catalog, session };
+    Ok(Some(match show {
+        Show::Databases { filter, .. } => {
+            let mut names: Vec<String> = catalog.databases().map(|database| database.name.clone()).collect();
+            names.push(INFORMATION_SCHEMA.to_owned());
+            names.sort_unstable();
+            let rows =
+                names.into_iter().filter(|name| filter.lets_through(name)).map(|name| vec![text(name)]);
+            texts(&["Database"], rows.collect())
+        }
+        Show::Tables { full, database, filter } => tables(*full, database.as_deref(), filter, &context)?,
+        Show::TableStatus { database, filter } => table_status(database.as_deref(), filter, &context)?,
+        Show::Columns { full, table, filter } => columns(*full, schema(table, &context)?, filter),
+        Show::Indexes { table } => indexes(schema(table, &context)?),
+        Show::CreateTable { table } => {
+            let schema = schema(table, &context)?;
+            texts(&["Table", "Create Table"], vec![vec![text(&schema.name), text(create_table(schema))]])
+        }
+        Show::CreateDatabase { database } => {
+            let database = context.database(Some(database))?;
+            let statement = format!(
+                "CREATE DATABASE `{}` WITH {} DURABILITY {} REPLICATION PARTITIONS {}",
+                database.name,
+                format!("{:?}", database.durability).to_uppercase(),
+                format!("{:?}", database.replication).to_uppercase(),
+                database.partitions
+            );
+            texts(&["Database", "Create Database"], vec![vec![text(&database.name), text(statement)]])
+        }
+        Show::Variables { global, filter } => {
+            let variables = variables::all(&context, *global).into_iter();
+            let rows = variables.filter(|(name, _)| filter.lets_through(name));
+            texts(
+                &["Variable_name", "Value"],
+                rows.map(|(name, value)| vec![text(name), text(value)]).collect(),
+            )
+        }
+        Show::Status { .. } => texts(&["Variable_name", "Value"], Vec::new()),
+        Show::Warnings => answer(&[("Level", TEXT), ("Code", NUMBER), ("Message", TEXT)], Vec::new()),
+        Show::Engines => texts(
+            &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"],
+            vec![["Baton", "DEFAULT", "Replicated rows", "NO", "NO", "NO"].map(text).into()],
+        ),
+        Show::Collation { filter } => collations(filter),
+        Show::CharacterSet { filter } => {
+            let row = vec![text("utf8mb4"), text("UTF-8 Unicode"), text("utf8mb4_bin"), Datum::Int(4)];
+            let rows = if filter.lets_through("utf8mb4") { vec![row] } else { Vec::new() };
+            let columns =
+                [("Charset", TEXT), ("Description", TEXT), ("Default collation", TEXT), ("Maxlen", NUMBER)];
+            answer(&columns, rows)
+        }
+        Show::Grants => {
+            let user = session.user.split('@').next().unwrap_or_default();
+            let grant = format!("GRANT ALL PRIVILEGES ON *.* TO '{user}'@'%' WITH GRANT OPTION");
+            texts(&[&format!("Grants for {user}@%")], vec![vec![text(grant)]])
+        }
+        Show::Nothing { columns } => texts(columns, Vec::new()),
+        Show::Aggregators { .. }
+        | Show::Leaves
+        | Show::ClusterStatus
+        | Show::Partitions { .. }
+        | Show::Policies
+        | Show::PolicyBindings
+        | Show::PolicyDecisions { .. }
+        | Show::Events { .. }
+        | Show::Processlist => return Ok(None),
+    }))
+}
+
+fn schema<'a>(table: &TableName, context: &Context<'a>) -> Result<&'a TableSchema, SqlError> {
+    Ok(&context.table(table)?.schema)
+}
+
+/// The names of a database's tables in order, and its own name.
+fn table_names(database: Option<&str>, context: &Context<'_>) -> Result<(String, Vec<String>), SqlError> {
+    let name = context.database_name(database)?;
+    if name.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
+        const ALL: [&str; 15] = [
+            "AGGREGATORS",
+            "COLUMNS",
+            "DISTRIBUTED_DATABASES",
+            "DISTRIBUTED_PARTITIONS",
+            "ENGINES",
+            "KEY_COLUMN_USAGE",
+            "LEAVES",
+            "MV_EVENTS",
+            "MV_POLICY_DECISIONS",
+            "REFERENTIAL_CONSTRAINTS",
+            "ROUTINES",
+            "SCHEMATA",
+            "STATISTICS",
+            "TABLES",
+            "TABLE_CONSTRAINTS",
+        ];
+        let names = ALL.iter().filter(|name| system_table(name, context).is_some());
+        return Ok((INFORMATION_SCHEMA.to_owned(), names.map(|name| (*name).to_owned()).collect()));
+    }
+    let database = context.database(database)?;
+    let mut names: Vec<String> =
+        context.catalog.tables(database.id).map(|table| table.schema.name.clone()).collect();
+    names.sort_unstable();
+    Ok((database.name.clone(), names))
+}
+
+fn tables(
+    full: bool,
+    database: Option<&str>,
+    filter: &ShowFilter,
+    context: &Context<'_>,
+) -> Result<ResultSet, SqlError> {
+    let (database, names) = table_names(database, context)?;
+    let heading = match &filter.like {
+        Some(pattern) => format!("Tables_in_{database} ({pattern})"),
+        None => format!("Tables_in_{database}"),
+    };
+    let names = names.into_iter().filter(|name| filter.lets_through(name));
+    Ok(if full {
+        texts(&[&heading, "Table_type"], names.map(|name| vec![text(name), text("BASE TABLE")]).collect())
+    } else {
+        texts(&[&heading], names.map(|name| vec![text(name)]).collect())
+    })
+}
+
+fn table_status(
+    database: Option<&str>,
+    filter: &ShowFilter,
+    context: &Context<'_>,
+) -> Result<ResultSet, SqlError> {
+    let (_, names) = table_names(database, context)?;
+    let columns = [
+        ("Name", TEXT),
+        ("Engine", TEXT),
+        ("Version", NUMBER),
+        ("Row_format", TEXT),
+        ("Rows", NUMBER),
+        ("Auto_increment", NUMBER),
+        ("Collation", TEXT),
+        ("Comment", TEXT),
+    ];
+    let row = |name: String| {
+        vec![
+            text(name),
+            text("Baton"),
+            Datum::Int(10),
+            text("Dynamic"),
+            Datum::Null,
+            Datum::Null,
+            text("utf8mb4_bin"),
+            text(""),
+        ]
+    };
+    Ok(answer(&columns, names.into_iter().filter(|name| filter.lets_through(name)).map(row).collect()))
+}
+
+/// What `Key` says of a column.
+fn key(schema: &TableSchema, position: usize) -> &'static str {
+    if schema.primary_key.contains(&position) {
+        "PRI"
+    } else if schema.shard_key.contains(&position) {
+        "MUL"
+    } else {
+        ""
+    }
+}
+
+fn columns(full: bool, schema: &TableSchema, filter: &ShowFilter) -> ResultSet {
+    let mut rows = Vec::new();
+    for (position, column) in schema.columns.iter().enumerate() {
+        if !filter.lets_through(&column.name) {
+            continue;
+        }
+        let default = column.default.as_deref().map_or(Datum::Null, |default| {
+            let inner = default.strip_prefix('\'').and_then(|inner| inner.strip_suffix('\''));
+            text(inner.map_or_else(|| default.to_owned(), |inner| inner.replace("''", "'")))
+        });
+        let nullable = text(if column.nullable { "YES" } else { "NO" });
+        let extra = text(if column.auto_increment { "auto_increment" } else { "" });
+        let (name, of, key) =
+            (text(&column.name), text(column.column_type.to_string()), text(key(schema, position)));
+        rows.push(if full {
+            let collation = match column.column_type {
+                ColumnType::Char(_) | ColumnType::Varchar(_) | ColumnType::Text => text("utf8mb4_bin"),
+                _ => Datum::Null,
+            };
+            vec![name, of, collation, nullable, key, default, extra, text("select,insert,update"), text("")]
+        } else {
+            vec![name, of, nullable, key, default, extra]
+        });
+    }
+    let headings: &[&str] = if full {
+        &["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
+    } else {
+        &["Field", "Type", "Null", "Key", "Default", "Extra"]
+    };
+    texts(headings, rows)
+}
+
+fn indexes(schema: &TableSchema) -> ResultSet {
+    let mut rows = Vec::new();
+    let shard_key_is_own = schema.shard_key != schema.primary_key;
+    let keys =
+        [("PRIMARY", 0, &schema.primary_key, true), ("__SHARDKEY", 1, &schema.shard_key, shard_key_is_own)];
+    for (name, non_unique, positions, shown) in keys {
+        for (n, position) in positions.iter().enumerate().filter(|_| shown) {
+            let column = &schema.columns[*position];
+            rows.push(vec![
+                text(&schema.name),
+                Datum::Int(non_unique),
+                text(name),
+                Datum::Int(n as i64 + 1),
+                text(&column.name),
+                text("A"),
+                Datum::Null,
+                text(if column.nullable { "YES" } else { "" }),
+                text("BTREE"),
+            ]);
+        }
+    }
+    let columns = [
+        ("Table", TEXT),
+        ("Non_unique", NUMBER),
+        ("Key_name", TEXT),
+        ("Seq_in_index", NUMBER),
+        ("Column_name", TEXT),
+        ("Collation", TEXT),
+        ("Cardinality", NUMBER),
+        ("Null", TEXT),
+        ("Index_type", TEXT),
+    ];
+    answer(&columns, rows)
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// The statement that would create a table.
+fn create_table(schema: &TableSchema) -> String {
+    let names = |positions: &[usize]| {
+        positions.iter().map(|position| quoted(&schema.columns[*position].name)).collect::<Vec<_>>().join(",")
+    };
+    let mut lines: Vec<String> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let mut line = format!("  {} {}", quoted(&column.name), column.column_type);
+            if !column.nullable {
+                line.push_str(" NOT NULL");
+            }
+            if let Some(default) = &column.default {
+                line.push_str(&format!(" DEFAULT {default}"));
+            } else if column.nullable {
+                line.push_str(" DEFAULT NULL");
+            }
+            if column.auto_increment {
+                line.push_str(" AUTO_INCREMENT");
+            }
+            line
+        })
+        .collect();
+    if !schema.primary_key.is_empty() {
+        lines.push(format!("  PRIMARY KEY ({})", names(&schema.primary_key)));
+    }
+    if schema.kind == TableKind::Sharded {
+        lines.push(format!("  SHARD KEY ({})", names(&schema.shard_key)));
+    }
+    let kind = if schema.kind == TableKind::Reference { "REFERENCE " } else { "" };
+    format!("CREATE {kind}TABLE {} (\n{}\n)", quoted(&schema.name), lines.join(",\n"))
+}
+
+fn collations(filter: &ShowFilter) -> ResultSet {
+    let all = [
+        ("utf8mb4_bin", "utf8mb4", 46, "Yes"),
+        ("utf8mb4_general_ci", "utf8mb4", 45, ""),
+        ("binary", "binary", 63, "Yes"),
+    ];
+    let rows = all.iter().filter(|(name, ..)| filter.lets_through(name)).map(|(name, set, id, default)| {
+        vec![text(*name), text(*set), Datum::Int(*id), text(*default), text("Yes"), Datum::Int(1)]
+    });
+    let columns = [
+        ("Collation", TEXT),
+        ("Charset", TEXT),
+        ("Id", NUMBER),
+        ("Default", TEXT),
+        ("Compiled", TEXT),
+        ("Sortlen", NUMBER),
+    ];
+    answer(&columns, rows.collect())
+}
