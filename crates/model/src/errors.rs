@@ -120,7 +120,7 @@ error_table! {
     /// The partition has no master instance.
     NoMasterInstance = 1777, "HY000", true, "Wait for a leaf to return, or see SHOW PARTITIONS and SHOW LEAVES.";
     /// The statement was sent, and its outcome cannot be known (S12).
-    OutcomeUnknown = 2013, "HY000", false, "Read back before you send it again: it may have been done.";
+    OutcomeUnknown = 1180, "HY000", false, "Read back before you send it again: it may have been done.";
     /// This node is not the master aggregator.
     NotTheMaster = 1826, "HY000", true, "Send the statement again, or to the master aggregator.";
     /// Query interrupted.

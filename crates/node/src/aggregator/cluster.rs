@@ -1,0 +1,398 @@
+//! Statements about the cluster itself: founding it, members, hand-over, policies, passwords.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_catalog::{Catalog, Command, Entry, NewNode, PolicyModule};
+use baton_gateway::PasswordHash;
+use baton_model::errors::{ErrorCode, SqlError};
+use baton_model::{
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, StatementId, StoreId,
+};
+use baton_policy::DecisionPoint;
+use baton_sql::{Address, ClusterStatement, Login};
+use mysql_async::prelude::Queryable;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Aggregator;
+use super::execute::refusal;
+use crate::local_sql::{IDENTITY_COLUMNS, IDENTITY_QUERY};
+use crate::server::wall_clock_ms;
+use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, JoinRequest, Request, Response};
+
+/// A new node must answer within this.
+const REACH: Duration = Duration::from_secs(5);
+/// A new member must be part of the control group within this.
+const MEMBERSHIP: Duration = Duration::from_secs(30);
+/// A hand-over must have happened within this.
+const HAND_OVER: Duration = Duration::from_secs(10);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+fn refused(text: impl Into<String>) -> SqlError {
+    SqlError::new(ErrorCode::OperationRefused, text)
+}
+
+/// What a node says of itself to whoever logs in.
+struct Identified {
+    role: NodeRole,
+    rpc_port: u16,
+    http_port: u16,
+    incarnation: Incarnation,
+    store: StoreId,
+    cluster: Option<ClusterId>,
+}
+
+/// Logs in at a node and asks who it is.
+async fn identify(login: &Login) -> Result<Identified, SqlError> {
+    let name = format!("{}:{}", login.address.host, login.address.port);
+    let options = mysql_async::OptsBuilder::default()
+        .ip_or_hostname(login.address.host.clone())
+        .tcp_port(login.address.port)
+        .user(Some(login.user.clone()))
+        .pass((!login.password.is_empty()).then(|| login.password.clone()));
+    let asked = async {
+        let mut connection = mysql_async::Conn::new(options).await?;
+        let row: Option<mysql_async::Row> = connection.query_first(IDENTITY_QUERY).await?;
+        connection.disconnect().await?;
+        Ok::<_, mysql_async::Error>(row)
+    };
+    let row = timeout(REACH, asked)
+        .await
+        .map_err(|_| refused(format!("{name} does not answer; is the node running?")))?
+        .map_err(|error| refused(format!("cannot log in at {name}: {error}")))?
+        .ok_or_else(|| refused(format!("{name} is no Baton node")))?;
+    let text = |column: &str| -> String {
+        let position = IDENTITY_COLUMNS.iter().position(|known| *known == column).unwrap_or_default();
+        row.get_opt(position).and_then(Result::ok).unwrap_or_default()
+    };
+    let number = |column: &str| text(column).parse::<u64>().unwrap_or_default();
+    let port = |column: &str| u16::try_from(number(column)).unwrap_or_default();
+    Ok(Identified {
+        role: if text("role") == "leaf" { NodeRole::Leaf } else { NodeRole::Aggregator },
+        rpc_port: port("rpc_port"),
+        http_port: port("http_port"),
+        incarnation: Incarnation(number("incarnation")),
+        store: StoreId(number("store")),
+        cluster: u128::from_str_radix(&text("cluster"), 16).ok().map(ClusterId),
+    })
+}
+
+impl Aggregator {
+    /// Makes this node the first of a new cluster.
+    ///
+    /// # Errors
+    /// If it is in a cluster already, or the disk fails.
+    pub async fn bootstrap(self: &Arc<Self>, host: &str, port: Option<u16>) -> Result<(), SqlError> {
+        let config = &self.context.config;
+        if port.is_some_and(|port| port != config.sql_port) {
+            return Err(refused(format!("this node listens on port {}", config.sql_port)));
+        }
+        if self.context.identity().cluster.is_some() {
+            return Err(refused("This node already belongs to a cluster"));
+        }
+        let policies = self.builtin_policies()?;
+        let cluster = ClusterId(rand::random());
+        let first = NodeId(1);
+        let rpc_address = format!("{host}:{}", config.rpc_port);
+        let broken = |error: String| SqlError::new(ErrorCode::UnknownError, error);
+        self.context
+            .join(cluster, first, vec![rpc_address])
+            .map_err(|error| refused(error.to_string()))?;
+        let group = self.open_group().await.map_err(|error| broken(error.to_string()))?;
+        group.found(baton_consensus::Address { host: host.to_owned(), rpc_port: config.rpc_port }).await.map_err(|error| broken(error.to_string()))?;
+        let node = NewNode {
+            host: host.to_owned(),
+            sql_port: config.sql_port,
+            rpc_port: config.rpc_port,
+            http_port: config.http_port,
+            role: NodeRole::Aggregator,
+            aggregator_role: Some(AggregatorRole::VotingMember),
+            availability_group: None,
+            incarnation: self.context.pulse.incarnation(),
+            store: self.context.pulse.store(),
+        };
+        let bindings = [DecisionPoint::Detection, DecisionPoint::Election, DecisionPoint::Promotion]
+            .map(|point| (point.to_string(), baton_policy::Classic::NAME.to_owned()))
+            .to_vec();
+        let command = Command::FoundCluster { cluster, node, policies, bindings };
+        let entry = Entry { statement: None, at_ms: wall_clock_ms(), command };
+        let deadline = Instant::now() + HAND_OVER;
+        while !self.group_status().is_leader {
+            if Instant::now() > deadline {
+                return Err(broken("the control group elected nobody; see the node's log".into()));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        self.propose(entry).await?.map_err(|rejection| SqlError::from(&rejection))?;
+        let founded = super::supervisor::until(self, HAND_OVER, |catalog| catalog.cluster().is_some()).await;
+        founded.map_err(|()| broken("the catalog was founded but cannot be read; see the node's log".into()))
+    }
+
+    /// The modules that come with the binary.
+    fn builtin_policies(&self) -> Result<Vec<PolicyModule>, SqlError> {
+        baton_policy_host::BUILTINS
+            .iter()
+            .map(|builtin| {
+                let module = self.host.compile(builtin.bytes).map_err(|error| {
+                    let text = format!("the built-in policy {}: {error}", builtin.name);
+                    SqlError::new(ErrorCode::UnknownError, text)
+                })?;
+                Ok(PolicyModule {
+                    name: module.name().to_owned(),
+                    version: module.manifest().version.clone(),
+                    hash: module.hash().to_owned(),
+                    decision_points: module.manifest().decision_points.iter().map(ToString::to_string).collect(),
+                    bytes: Blob::new(builtin.bytes),
+                })
+            })
+            .collect()
+    }
+
+    /// Executes a cluster statement as the master aggregator.
+    ///
+    /// # Errors
+    /// [`ForwardRefusal`].
+    pub async fn execute_cluster(
+        &self,
+        id: StatementId,
+        statement: ClusterStatement,
+        request: &ForwardRequest,
+        catalog: &Catalog,
+    ) -> Result<ForwardAnswer, ForwardRefusal> {
+        match statement {
+            ClusterStatement::BootstrapAggregator { .. } => {
+                Err(refused("This node already belongs to a cluster").into())
+            }
+            ClusterStatement::AddAggregator { login, voting_member } => {
+                if voting_member && !catalog.switch("consensus_enabled") {
+                    let text = "Voting members need consensus: SET GLOBAL consensus_enabled = ON first";
+                    return Err(refused(text).into());
+                }
+                let role = if voting_member { AggregatorRole::VotingMember } else { AggregatorRole::Follower };
+                let (answer, node) = self.add(id, &login, NodeRole::Aggregator, Some(role), None, catalog).await?;
+                self.await_member(node, voting_member).await?;
+                Ok(answer)
+            }
+            ClusterStatement::AddLeaf { login, group } => {
+                let redundancy = u32::try_from(catalog.number("redundancy_level")).unwrap_or(1);
+                let group = match group {
+                    Some(group) if group == 1 || (group == 2 && redundancy == 2) => group,
+                    Some(group) => {
+                        let text = format!("There is no availability group {group}; redundancy_level is {redundancy}");
+                        return Err(refused(text).into());
+                    }
+                    None => smallest_group(catalog, redundancy),
+                };
+                let (answer, _) = self.add(id, &login, NodeRole::Leaf, None, Some(group), catalog).await?;
+                Ok(answer)
+            }
+            ClusterStatement::RemoveAggregator(address) => {
+                let node = self.aggregator_at(catalog, &address)?;
+                if node == self.context.node() {
+                    return Err(refused("The master aggregator cannot be removed; PROMOTE another one first").into());
+                }
+                let answer = self.commit(id, Command::RemoveNode { node }).await?;
+                self.await_removal(node).await?;
+                Ok(answer)
+            }
+            ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
+            ClusterStatement::SetPolicy { decision_point, policy, settings } => {
+                let decision_points = match decision_point {
+                    Some(point) => {
+                        let known: Result<DecisionPoint, _> = point.parse();
+                        known.map_err(|error| SqlError::new(ErrorCode::WrongArguments, error.to_string()))?;
+                        vec![point]
+                    }
+                    None => catalog
+                        .policy(&policy)
+                        .map(|module| module.decision_points.clone())
+                        .ok_or_else(|| SqlError::from(&baton_catalog::Rejection::NoSuchPolicy(policy.clone())))?,
+                };
+                self.check_settings(catalog, &decision_points, &policy, &settings).await?;
+                self.commit(id, Command::BindPolicy { decision_points, policy, settings }).await
+            }
+            ClusterStatement::SetPassword { user, password } => {
+                let password_hash = PasswordHash::of(&password).to_bytes();
+                let user = user.unwrap_or_else(|| request.user.clone());
+                self.commit(id, Command::SetPassword { user, password_hash }).await
+            }
+        }
+    }
+
+    /// A bad setting is refused here; it never reaches a decision.
+    async fn check_settings(
+        &self,
+        catalog: &Catalog,
+        decision_points: &[String],
+        policy: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), SqlError> {
+        let Some(stored) = catalog.policy(policy) else { return Ok(()) };
+        let (host, bytes, settings) = (self.host.clone(), stored.bytes.clone(), settings.clone());
+        let points: Vec<DecisionPoint> = decision_points.iter().filter_map(|point| point.parse().ok()).collect();
+        let checked = tokio::task::spawn_blocking(move || {
+            let module = host.compile(&bytes).map_err(|error| error.to_string())?;
+            points.into_iter().try_for_each(|point| module.check(point, &settings).map_err(|error| error.to_string()))
+        });
+        let checked = checked.await.map_err(|error| error.to_string()).and_then(|checked| checked);
+        checked.map_err(|error| SqlError::new(ErrorCode::WrongArguments, format!("Policy '{policy}': {error}")))
+    }
+
+    fn aggregator_at(&self, catalog: &Catalog, address: &Address) -> Result<NodeId, SqlError> {
+        catalog
+            .node_at(&address.host, address.port)
+            .filter(|node| !node.is_leaf())
+            .map(|node| node.id)
+            .ok_or_else(|| refused(format!("There is no aggregator {}:{}", address.host, address.port)))
+    }
+
+    /// Takes a node into the cluster: asks it who it is, gives it an id, and tells it.
+    async fn add(
+        &self,
+        id: StatementId,
+        login: &Login,
+        role: NodeRole,
+        aggregator_role: Option<AggregatorRole>,
+        availability_group: Option<u32>,
+        catalog: &Catalog,
+    ) -> Result<(ForwardAnswer, NodeId), ForwardRefusal> {
+        let Address { host, port } = &login.address;
+        let known = identify(login).await?;
+        if known.role != role {
+            return Err(refused(format!("{host}:{port} was started as {}", known.role)).into());
+        }
+        let cluster = catalog.cluster().ok_or(ForwardRefusal::NotTheMaster)?;
+        if let Some(other) = known.cluster {
+            let text = if other == cluster {
+                format!("{host}:{port} already belongs to this cluster; if it was removed, wipe its data directory")
+            } else {
+                format!("{host}:{port} belongs to cluster {other}; wipe its data directory first")
+            };
+            return Err(refused(text).into());
+        }
+        let node = NewNode {
+            host: host.clone(),
+            sql_port: *port,
+            rpc_port: known.rpc_port,
+            http_port: known.http_port,
+            role,
+            aggregator_role,
+            availability_group,
+            incarnation: known.incarnation,
+            store: known.store,
+        };
+        let answer = self.commit(id, Command::AddNode(node)).await?;
+        let catalog = self.current_catalog().await?;
+        let node = catalog
+            .node_at(host, *port)
+            .map(|node| node.id)
+            .ok_or_else(|| refused(format!("{host}:{port} was removed meanwhile")))?;
+        let aggregators = catalog.aggregators().map(|node| node.rpc_address()).collect();
+        let request = Request::Join(JoinRequest { cluster, node, aggregators });
+        let address = format!("{host}:{}", known.rpc_port);
+        match self.context.ask(&address, &request, REACH).await {
+            Ok(Response::Joined(Ok(()))) => Ok((answer, node)),
+            Ok(Response::Joined(Err(why))) => Err(refused(format!("{host}:{port} refused to join: {why}")).into()),
+            Ok(_) => Err(refused(format!("{address} is no Baton node of this version")).into()),
+            // A leaf is invited again by the supervisor as soon as it answers.
+            Err(error) if role == NodeRole::Leaf => {
+                tracing::warn!(%address, %error, "a new leaf does not answer yet");
+                Ok((answer, node))
+            }
+            Err(error) => {
+                let text = format!("{host}:{port} was added but does not answer at {address}: {error}; REMOVE it or start it");
+                Err(refused(text).into())
+            }
+        }
+    }
+
+    async fn await_member(&self, node: NodeId, voter: bool) -> Result<(), ForwardRefusal> {
+        let deadline = Instant::now() + MEMBERSHIP;
+        loop {
+            let status = self.group_status();
+            let there = status.voters.contains(&node) || !voter && status.learners.contains(&node);
+            if there {
+                return Ok(());
+            }
+            if !status.is_leader {
+                return Err(ForwardRefusal::Unknown);
+            }
+            if Instant::now() > deadline {
+                let text = format!("{node} was added but does not catch up; see its log");
+                return Err(refused(text).into());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn await_removal(&self, node: NodeId) -> Result<(), ForwardRefusal> {
+        let deadline = Instant::now() + MEMBERSHIP;
+        loop {
+            let status = self.group_status();
+            if !status.voters.contains(&node) && !status.learners.contains(&node) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(refused(format!("{node} is still a member of the control group")).into());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Hands the office over, with consensus on.
+    async fn promote(&self, catalog: &Catalog, address: &Address) -> Result<ForwardAnswer, ForwardRefusal> {
+        let node = self.aggregator_at(catalog, address)?;
+        let done = ForwardAnswer::Done { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) };
+        if node == self.context.node() {
+            return Ok(done);
+        }
+        let target = catalog.node(node).ok_or_else(|| refused("It was removed meanwhile"))?;
+        if !target.is_voter() || !target.is_online() {
+            let text = "Only a voting member that is online can become the master aggregator";
+            return Err(refused(text).into());
+        }
+        let group = self.group().ok_or(ForwardRefusal::NotTheMaster)?;
+        group.transfer_to(node).await.map_err(|error| refused(error.to_string()))?;
+        let deadline = Instant::now() + HAND_OVER;
+        while self.group_status().leader != Some(node) {
+            if Instant::now() > deadline {
+                return Err(refused("The hand-over did not happen in time; see SHOW AGGREGATORS").into());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(done)
+    }
+
+    /// Takes `count` AUTO_INCREMENT values from the catalog, as the master aggregator or through it.
+    ///
+    /// # Errors
+    /// [`SqlError`].
+    pub async fn take_auto_increment(
+        &self,
+        table: baton_model::TableId,
+        count: u64,
+        at_least: u64,
+    ) -> Result<u64, SqlError> {
+        let command = Command::TakeAutoIncrement { table, count, at_least };
+        let statement = Some(StatementId(rand::random()));
+        match self.propose_surely(Entry { statement, at_ms: wall_clock_ms(), command }).await? {
+            Ok(baton_catalog::Reply::AutoIncrement(first)) => Ok(first),
+            Ok(other) => Err(SqlError::new(ErrorCode::UnknownError, format!("unexpected reply {other:?}"))),
+            Err(rejection) => Err((&rejection).into()),
+        }
+    }
+}
+
+/// The smallest group whose index is within the redundancy level.
+fn smallest_group(catalog: &Catalog, redundancy: u32) -> u32 {
+    let size = |group: &u32| catalog.leaves().filter(|leaf| leaf.availability_group == Some(*group)).count();
+    (1..=redundancy).min_by_key(size).unwrap_or(1)
+}
+
+impl From<super::master::ProposalError> for ForwardRefusal {
+    fn from(error: super::master::ProposalError) -> Self {
+        refusal(error)
+    }
+}

@@ -1,0 +1,348 @@
+//! An aggregator: a member of the control group, an observer of all nodes, and a way into the cluster for clients.
+
+mod cluster;
+mod election;
+mod execute;
+mod feed;
+mod master;
+mod reference;
+mod route;
+mod session;
+mod show;
+mod supervisor;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_catalog::{Catalog, Decision as Record};
+use baton_consensus::{Address, ControlConfig, ControlGroup, RaftWire, Status, WireError};
+use baton_detector::Health;
+use baton_model::limits::HEARTBEAT_INTERVAL_MS;
+use baton_model::{NodeId, TableId};
+use baton_policy::DecisionPoint;
+use baton_policy_host::{Binding, Bindings, Decider, Module, PolicyHost};
+use baton_transport::heartbeat::{HeartbeatShell, Target};
+use bytes::Bytes;
+use tokio::sync::{OnceCell, watch};
+use tracing::{error, info, warn};
+
+use crate::context::Context;
+use crate::detection::{Judged, judge};
+use crate::node::StartError;
+use crate::wire::{Request, Response};
+
+pub use feed::serve as serve_catalog;
+pub use session::ClientSessions;
+
+/// What an aggregator is made of.
+pub struct Aggregator {
+    /// Shared with everything else in the process.
+    pub context: Arc<Context>,
+    /// Asks the bound policies.
+    pub decider: Arc<Decider>,
+    host: PolicyHost,
+    group: OnceCell<Arc<ControlGroup>>,
+    group_status: watch::Sender<Status>,
+    heartbeat: HeartbeatShell,
+    judged: watch::Receiver<Arc<Judged>>,
+    /// The decision that made this node campaign last, until it is recorded by the master aggregator it became.
+    campaign: Mutex<Option<Record>>,
+    /// AUTO_INCREMENT values that this aggregator may give out: next and end (exclusive), by table.
+    auto_increment: tokio::sync::Mutex<BTreeMap<TableId, (u64, u64)>>,
+    /// Writes of reference tables are computed and proposed one after the other.
+    reference_writes: tokio::sync::Mutex<()>,
+    seed: AtomicU64,
+}
+
+/// The control group's way to the other members.
+struct GroupWire(Arc<Context>);
+
+#[async_trait::async_trait]
+impl RaftWire for GroupWire {
+    async fn call(
+        &self,
+        _target: NodeId,
+        address: String,
+        request: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, WireError> {
+        match self.0.ask(&address, &Request::Raft(request.to_vec()), timeout).await {
+            Ok(Response::Raft(answer)) => Ok(answer.into()),
+            Ok(_) => Err(WireError::Unreachable(format!("{address} is no member of a control group"))),
+            Err(error) => Err(WireError::Unreachable(error.to_string())),
+        }
+    }
+}
+
+impl Aggregator {
+    /// Starts with what is on disk: as a member of its cluster, or waiting to found or to join one.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(context: Arc<Context>) -> Result<Arc<Self>, StartError> {
+        let decider = Arc::new(Decider::default());
+        let (tell, judged) = watch::channel(Arc::default());
+        let (heartbeat, changes) = HeartbeatShell::start(
+            Arc::clone(&context.pulse),
+            context.clock,
+            Duration::from_millis(HEARTBEAT_INTERVAL_MS),
+            judge(Arc::clone(&decider), tell),
+        )
+        .map_err(|error| StartError::Internal(error.to_string()))?;
+        let host = PolicyHost::new().map_err(|error| StartError::Internal(error.to_string()))?;
+        let aggregator = Arc::new(Self {
+            context: Arc::clone(&context),
+            decider,
+            host,
+            group: OnceCell::new(),
+            group_status: watch::Sender::new(Status::default()),
+            heartbeat,
+            judged,
+            campaign: Mutex::default(),
+            auto_increment: tokio::sync::Mutex::default(),
+            reference_writes: tokio::sync::Mutex::default(),
+            seed: AtomicU64::new(rand::random()),
+        });
+        if context.identity().cluster.is_some() {
+            aggregator.open_group().await?;
+        }
+        tokio::spawn(log_changes(Arc::clone(&context), changes));
+        tokio::spawn(Arc::clone(&aggregator).follow_catalog());
+        tokio::spawn(supervisor::supervise(Arc::clone(&aggregator)));
+        tokio::spawn(election::campaign_when_told(Arc::clone(&aggregator)));
+        Ok(aggregator)
+    }
+
+    /// Opens the control group's store of this node; a second time it does nothing.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open_group(self: &Arc<Self>) -> Result<&Arc<ControlGroup>, StartError> {
+        self.group
+            .get_or_try_init(|| async {
+                let wire = Arc::new(GroupWire(Arc::clone(&self.context)));
+                let config = ControlConfig::default();
+                let group =
+                    ControlGroup::open(self.context.dir().path(), self.context.node(), wire, config)
+                        .await
+                        .map_err(|error| StartError::Internal(error.to_string()))?;
+                let group = Arc::new(group);
+                tokio::spawn(Arc::clone(self).follow_group(Arc::clone(&group)));
+                Ok(group)
+            })
+            .await
+    }
+
+    /// Passes on what the control group says.
+    async fn follow_group(self: Arc<Self>, group: Arc<ControlGroup>) {
+        let mut catalogs = group.watch();
+        let mut statuses = group.watch_status();
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
+            if catalog.index() > self.context.catalog().index() {
+                self.context.publish_catalog(catalog);
+            }
+            let status = statuses.borrow_and_update().clone();
+            self.context.pulse.set_term(status.term);
+            self.context.pulse.set_log_index(status.last_log_index);
+            if let Some(fault) = &status.fault {
+                if !self.context.shutdown.is_cancelled() {
+                    error!(fault, "the control group of this node has stopped; the node stops");
+                    self.context.shutdown.cancel();
+                }
+                return;
+            }
+            self.group_status.send_replace(status);
+            tokio::select! {
+                changed = catalogs.changed() => if changed.is_err() { break },
+                changed = statuses.changed() => if changed.is_err() { break },
+                () = self.context.shutdown.cancelled() => break,
+            }
+        }
+        if !self.context.shutdown.is_cancelled() {
+            error!("the control group of this node has ended; the node stops");
+            self.context.shutdown.cancel();
+        }
+    }
+
+    /// The control group, once there is one.
+    #[must_use]
+    pub fn group(&self) -> Option<&Arc<ControlGroup>> {
+        self.group.get()
+    }
+
+    /// What the control group says of itself, now.
+    #[must_use]
+    pub fn group_status(&self) -> Status {
+        self.group().map_or_else(Status::default, |group| group.status())
+    }
+
+    /// Every change of it.
+    pub fn watch_group(&self) -> watch::Receiver<Status> {
+        self.group_status.subscribe()
+    }
+
+    /// What was seen and judged.
+    #[must_use]
+    pub fn judged(&self) -> watch::Receiver<Arc<Judged>> {
+        self.judged.clone()
+    }
+
+    /// The last index of this node's control group log.
+    #[must_use]
+    pub fn log_index(&self) -> u64 {
+        self.group_status.borrow().last_log_index
+    }
+
+    /// A number that is another one each time.
+    #[must_use]
+    pub fn next_seed(&self) -> u64 {
+        self.seed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks the others for their votes.
+    pub async fn campaign(&self) {
+        if let Some(group) = self.group()
+            && let Err(error) = group.campaign().await
+        {
+            warn!(%error, "cannot campaign");
+        }
+    }
+
+    fn keep_campaign(&self, record: Record) {
+        *self.campaign.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    }
+
+    fn take_campaign(&self) -> Option<Record> {
+        self.campaign.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Brings the members of the control group to what the catalog says. For the master aggregator.
+    ///
+    /// # Errors
+    /// Why it could not be done now.
+    async fn reconcile_members(&self, catalog: &Catalog) -> Result<(), String> {
+        let Some(group) = self.group() else { return Ok(()) };
+        let status = group.status();
+        let members: BTreeSet<NodeId> = status.voters.union(&status.learners).copied().collect();
+        for node in catalog.aggregators().filter(|node| !members.contains(&node.id)) {
+            let address = Address { host: node.host.clone(), rpc_port: node.rpc_port };
+            group.add_learner(node.id, address).await.map_err(|error| error.to_string())?;
+        }
+        let voters: BTreeSet<NodeId> =
+            catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
+        if !voters.is_empty() && voters != status.voters {
+            info!(?voters, "changing the voting members");
+            group.set_voters(voters).await.map_err(|error| error.to_string())?;
+        }
+        let gone = members.iter().filter(|member| catalog.node(**member).is_none());
+        for member in gone {
+            group.remove(*member).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the pinged nodes, the interval and the bound policies as the catalog says.
+    async fn follow_catalog(self: Arc<Self>) {
+        let mut catalogs = self.context.watch_catalog();
+        let mut targets = Vec::new();
+        let mut interval = HEARTBEAT_INTERVAL_MS;
+        let mut modules: BTreeMap<String, Arc<Module>> = BTreeMap::new();
+        let mut bound = Vec::new();
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
+            let wanted = targets_of(&catalog, self.context.node());
+            if wanted != targets && self.heartbeat.set_targets(wanted.clone()).await.is_ok() {
+                targets = wanted;
+            }
+            let wanted = catalog.number("heartbeat_interval_ms");
+            if wanted != interval
+                && self.heartbeat.set_interval(Duration::from_millis(wanted)).await.is_ok()
+            {
+                interval = wanted;
+            }
+            let bindings: Vec<_> = catalog.bindings().cloned().collect();
+            if bindings != bound {
+                self.rebind(&catalog, &mut modules).await;
+                bound = bindings;
+            }
+            tokio::select! {
+                changed = catalogs.changed() => if changed.is_err() { return },
+                () = self.context.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Compiles what is bound, off the async threads, and lets it decide from then on.
+    async fn rebind(&self, catalog: &Catalog, modules: &mut BTreeMap<String, Arc<Module>>) {
+        let mut bindings = Bindings::new();
+        for binding in catalog.bindings() {
+            let Ok(point) = binding.decision_point.parse::<DecisionPoint>() else { continue };
+            let module = match modules.get(&binding.hash) {
+                Some(module) => Arc::clone(module),
+                None => {
+                    let Some(stored) = catalog.policy(&binding.policy) else { continue };
+                    let (host, bytes) = (self.host.clone(), stored.bytes.clone());
+                    let compiled = tokio::task::spawn_blocking(move || host.compile(&bytes)).await;
+                    match compiled {
+                        Ok(Ok(module)) => {
+                            modules.insert(binding.hash.clone(), Arc::clone(&module));
+                            module
+                        }
+                        // S8: native classic decides at this point, and every decision says so.
+                        Ok(Err(error)) => {
+                            error!(policy = binding.policy, %error, "a bound policy cannot be loaded");
+                            continue;
+                        }
+                        Err(error) => {
+                            error!(policy = binding.policy, %error, "a bound policy cannot be loaded");
+                            continue;
+                        }
+                    }
+                }
+            };
+            bindings.insert(point, Binding { module, settings: binding.settings.clone() });
+        }
+        self.decider.rebind(bindings);
+    }
+}
+
+fn targets_of(catalog: &Catalog, me: NodeId) -> Vec<Target> {
+    catalog
+        .nodes()
+        .filter(|node| node.id != me)
+        .filter_map(|node| {
+            let address = resolve(&node.rpc_address())?;
+            let health = if node.is_online() { Health::Healthy } else { Health::Failed };
+            Some(Target { node: node.id, address, role: node.role, health })
+        })
+        .collect()
+}
+
+/// Addresses are resolved when the catalog brings them, never while pings are due.
+fn resolve(address: &str) -> Option<SocketAddr> {
+    match address.to_socket_addrs() {
+        Ok(mut found) => found.next(),
+        Err(error) => {
+            warn!(address, %error, "an address cannot be resolved");
+            None
+        }
+    }
+}
+
+async fn log_changes(
+    context: Arc<Context>,
+    mut changes: tokio::sync::mpsc::Receiver<baton_transport::heartbeat::HealthChange>,
+) {
+    while let Some(change) = changes.recv().await {
+        let address = context.catalog().address_of(change.node);
+        info!(node = %change.node, address, from = %change.from, to = %change.to, reason = change.reason, "health");
+    }
+    if !context.shutdown.is_cancelled() {
+        error!("the heartbeat thread has ended; an aggregator that sees nobody must not decide: the node stops");
+        context.shutdown.cancel();
+    }
+}

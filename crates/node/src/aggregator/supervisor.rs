@@ -1,0 +1,305 @@
+//! What the master aggregator does all the time: compare what it sees with the catalog, plan, propose.
+//!
+//! The plan is made anew each time from the present state, so a plan that was half carried out when the last master
+//! aggregator died is simply finished by this one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_catalog::{Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type};
+use baton_failover::{Chosen, Plan, Problem, Promoter, problems};
+use baton_model::{NodeId, NodeRole, PartitionId};
+use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
+use baton_policy_host::{CallStats, Decider};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Aggregator;
+use crate::detection::Judged;
+use crate::server::wall_clock_ms;
+use crate::wire::{JoinRequest, Request, Response};
+
+/// A recorded input has at most so many bytes; of a larger one, only the part about the subject is kept.
+const INPUT_BYTES_MAX: usize = 64 << 10;
+/// Without any news, the state is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A policy that fails again is reported again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
+/// A node that forgot its cluster is asked to join this often.
+const JOIN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs until the node stops; acts only while this node is the master aggregator.
+pub async fn supervise(aggregator: Arc<Aggregator>) {
+    let mut state = Supervision::default();
+    let mut judged = aggregator.judged();
+    let mut catalogs = aggregator.context.watch_catalog();
+    let mut statuses = aggregator.watch_group();
+    loop {
+        tokio::select! {
+            changed = judged.changed() => if changed.is_err() { return },
+            changed = catalogs.changed() => if changed.is_err() { return },
+            changed = statuses.changed() => if changed.is_err() { return },
+            () = sleep(LOOK_AGAIN) => {}
+            () = aggregator.context.shutdown.cancelled() => return,
+        }
+        let latest = judged.borrow_and_update().clone();
+        let catalog = catalogs.borrow_and_update().clone();
+        statuses.borrow_and_update();
+        let status = aggregator.group_status();
+        if !status.is_leader || catalog.cluster().is_none() {
+            state = Supervision::default();
+            continue;
+        }
+        state.look(&aggregator, &catalog, &latest, status.term).await;
+    }
+}
+
+/// What one term of a master aggregator remembers.
+#[derive(Default)]
+struct Supervision {
+    /// The term in which this node said that it is the master aggregator.
+    announced: Option<u64>,
+    /// Partitions that were said to be offline.
+    noted: BTreeSet<PartitionId>,
+    /// When a failing policy was last reported, by hash.
+    reported: BTreeMap<String, Instant>,
+    asked_to_join: BTreeMap<NodeId, Instant>,
+}
+
+impl Supervision {
+    async fn look(&mut self, aggregator: &Arc<Aggregator>, catalog: &Arc<Catalog>, judged: &Judged, term: u64) {
+        let me = aggregator.context.node();
+        let mut commands = self.announce(aggregator, catalog, me, term);
+        let sight = judged.sight();
+        let found = problems(catalog, &sight, me);
+        let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
+        let plan = Plan::make(&found, catalog, &sight, &mut self.noted, &mut promoter);
+        let mut records = detection_records(catalog, &found, judged, me);
+        records.append(&mut promoter.records);
+        if !plan.commands.is_empty() {
+            for problem in &found {
+                info!(%problem, "problem");
+            }
+        }
+        commands.extend(plan.commands);
+        commands.extend(self.fallbacks(judged, &records));
+        commands.extend(records.into_iter().map(Command::RecordDecision));
+        if !commands.is_empty() {
+            carry_out(aggregator, commands).await;
+        }
+        self.invite(aggregator, catalog, judged);
+        if let Err(error) = aggregator.reconcile_members(catalog).await {
+            debug!(%error, "the control group's members are not what the catalog says yet");
+        }
+    }
+
+    /// Says once a term who is master aggregator, and that its own process is the one that the catalog must know.
+    fn announce(
+        &mut self,
+        aggregator: &Aggregator,
+        catalog: &Catalog,
+        me: NodeId,
+        term: u64,
+    ) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let pulse = &aggregator.context.pulse;
+        if let Some(own) = catalog.node(me)
+            && (!own.is_online() || own.incarnation != pulse.incarnation() || own.store != pulse.store())
+        {
+            commands.push(Command::SetNodeOnline {
+                node: me,
+                incarnation: pulse.incarnation(),
+                store: pulse.store(),
+            });
+        }
+        if self.announced != Some(term) {
+            self.announced = Some(term);
+            let campaign = aggregator.take_campaign();
+            let why = campaign.as_ref().map_or("", |record| record.reason.as_str());
+            commands.push(Command::RecordEvent {
+                severity: Severity::Notice,
+                event_type: event_type::NOTIFY_AGGREGATOR_PROMOTED.into(),
+                node: Some(me),
+                details: format!(
+                    "{} is the master aggregator in term {term}{}{why}",
+                    catalog.address_of(me),
+                    if why.is_empty() { "" } else { ": " }
+                ),
+            });
+            commands.extend(campaign.map(Command::RecordDecision));
+        }
+        commands
+    }
+
+    /// Events about policies that did not answer, each at most once a minute.
+    fn fallbacks(&mut self, judged: &Judged, records: &[Record]) -> Vec<Command> {
+        let of_tick = judged.decision.iter().filter(|decision| !decision.hash.is_empty()).filter_map(|decision| {
+            Some((decision.hash.clone(), decision.module.clone(), decision.fallback.clone()?))
+        });
+        let of_records = records
+            .iter()
+            .filter(|record| !record.fallback.is_empty() && !record.hash.is_empty())
+            .map(|record| (record.hash.clone(), record.policy.clone(), record.fallback.clone()));
+        let mut commands = Vec::new();
+        for (hash, module, reason) in of_tick.chain(of_records) {
+            if self.reported.get(&hash).is_some_and(|at| at.elapsed() < REPORT_AGAIN) {
+                continue;
+            }
+            self.reported.insert(hash, Instant::now());
+            commands.push(Command::RecordEvent {
+                severity: Severity::Error,
+                event_type: event_type::POLICY_FALLBACK.into(),
+                node: None,
+                details: format!("{module} gave no valid answer, native classic decided instead: {reason}"),
+            });
+        }
+        commands
+    }
+
+    /// A leaf that answers but forgot its cluster has lost its disk: it is told who it is, and starts empty.
+    fn invite(&mut self, aggregator: &Arc<Aggregator>, catalog: &Arc<Catalog>, judged: &Judged) {
+        let Some(cluster) = catalog.cluster() else { return };
+        for seen in &judged.observation.nodes {
+            let forgot = seen.report.is_some_and(|report| !report.joined) && seen.misses == 0;
+            if !forgot || seen.role != NodeRole::Leaf {
+                continue;
+            }
+            let recently = self.asked_to_join.get(&seen.node).is_some_and(|at| at.elapsed() < JOIN_AGAIN);
+            let Some(node) = catalog.node(seen.node).filter(|_| !recently) else { continue };
+            self.asked_to_join.insert(seen.node, Instant::now());
+            let address = node.rpc_address();
+            let aggregators = catalog.aggregators().map(|node| node.rpc_address()).collect();
+            let request = Request::Join(JoinRequest { cluster, node: node.id, aggregators });
+            let context = Arc::clone(&aggregator.context);
+            tokio::spawn(async move {
+                match context.ask(&address, &request, Duration::from_secs(3)).await {
+                    Ok(Response::Joined(Ok(()))) => info!(%address, "a leaf with an empty disk joined again"),
+                    answer => warn!(%address, ?answer, "a leaf with an empty disk could not be joined again"),
+                }
+            });
+        }
+    }
+}
+
+/// Proposes the commands as one entry and waits until they are applied here, so that the next look sees them.
+async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) {
+    let entry = Entry { statement: None, at_ms: wall_clock_ms(), command: Command::Batch(commands.clone()) };
+    match aggregator.propose(entry).await {
+        Ok(Ok(Reply::Batch(outcomes))) => {
+            for (command, outcome) in commands.iter().zip(outcomes) {
+                report(command, &outcome);
+            }
+        }
+        Ok(outcome) => warn!(?outcome, "the plan was refused"),
+        Err(error) => warn!(%error, "the plan could not be proposed"),
+    }
+}
+
+fn report(command: &Command, outcome: &Outcome) {
+    match outcome {
+        // Somebody else was faster, or it changed meanwhile: the next look sees what is so now.
+        Err(Rejection::OtherVersion(..) | Rejection::NoChange(_) | Rejection::OtherEpoch(..)) => {
+            debug!(?outcome, "a step was overtaken");
+        }
+        Err(rejection) => warn!(%rejection, ?command, "a step was refused"),
+        Ok(_) if matches!(command, Command::RecordDecision(_)) => {}
+        Ok(_) => info!(?command, "done"),
+    }
+}
+
+/// The input of a decision about one node, as JSON.
+fn detection_json(input: &DetectionInput, subject: NodeId) -> String {
+    let json = |input: &DetectionInput| serde_json::to_string(input).unwrap_or_default();
+    let whole = json(input);
+    if whole.len() <= INPUT_BYTES_MAX {
+        return whole;
+    }
+    let mut part = input.clone();
+    part.nodes.retain(|node| node.node == subject.0);
+    json(&part)
+}
+
+fn detection_records(catalog: &Catalog, found: &[Problem], judged: &Judged, me: NodeId) -> Vec<Record> {
+    let Some(decision) = &judged.decision else { return Vec::new() };
+    found
+        .iter()
+        .filter_map(|problem| match problem {
+            Problem::DeadNode { node, role, reason } => Some(Record {
+                id: 0,
+                at_ms: wall_clock_ms(),
+                node: me,
+                decision_point: DecisionPoint::Detection.to_string(),
+                subject: format!("{role} {}", catalog.address_of(*node)),
+                verdict: "failed".into(),
+                reason: reason.clone(),
+                policy: decision.module.clone(),
+                hash: decision.hash.clone(),
+                input: detection_json(&judged.input, *node),
+                fuel: decision.stats.fuel,
+                micros: decision.stats.micros,
+                fallback: decision.fallback.clone().unwrap_or_default(),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Asks the bound `promotion` policy, and keeps what was decided.
+struct AskPolicy<'a> {
+    decider: &'a Decider,
+    me: NodeId,
+    records: Vec<Record>,
+}
+
+impl Promoter for AskPolicy<'_> {
+    fn promote(&mut self, input: &PromotionInput) -> Chosen {
+        let mut input = input.clone();
+        let decision = self.decider.decide_promotion(&mut input);
+        let verdict = decision.verdict;
+        let CallStats { fuel, micros, .. } = decision.stats;
+        let mut chosen = verdict.ranking.first().map_or("nobody".into(), |node| format!("promote n{node}"));
+        for (node, why) in &verdict.rejected {
+            chosen.push_str(&format!(", not n{node}: {why}"));
+        }
+        self.records.push(Record {
+            id: 0,
+            at_ms: wall_clock_ms(),
+            node: self.me,
+            decision_point: DecisionPoint::Promotion.to_string(),
+            subject: format!("{}_{}", input.database, input.partition),
+            verdict: chosen,
+            reason: verdict.reason.clone(),
+            policy: decision.module.clone(),
+            hash: decision.hash,
+            input: serde_json::to_string(&input).unwrap_or_default(),
+            fuel,
+            micros,
+            fallback: decision.fallback.unwrap_or_default(),
+        });
+        Chosen { ranking: verdict.ranking, reason: verdict.reason, policy: decision.module }
+    }
+}
+
+/// Waits until a condition on the catalog holds here.
+///
+/// # Errors
+/// Nothing, if it does not hold in time.
+pub async fn until(
+    aggregator: &Aggregator,
+    patience: Duration,
+    holds: impl Fn(&Catalog) -> bool,
+) -> Result<(), ()> {
+    let mut catalogs = aggregator.context.watch_catalog();
+    let waiting = async {
+        loop {
+            if holds(&catalogs.borrow_and_update()) {
+                return Ok(());
+            }
+            if catalogs.changed().await.is_err() {
+                return Err(());
+            }
+        }
+    };
+    timeout(patience, waiting).await.unwrap_or(Err(()))
+}

@@ -1,0 +1,174 @@
+//! A leaf: the instances that the catalog gives it, brought to what the catalog says of them.
+//!
+//! Wish and fact are kept apart: the catalog's mirror is the wish, [`Leaf::reconcile`] brings the running instances
+//! to it, and each instance tells what it is now.
+//!
+//! * S7: the data of an instance that the catalog no longer gives to this leaf stays where it is, unless its whole
+//!   database was dropped.
+
+mod links;
+mod mirror;
+mod partition;
+mod read;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use baton_catalog::Catalog;
+use baton_model::{Durability, PartitionId, TableId};
+use baton_storage::{CatalogStore, DataStore, StoreError};
+use tracing::{error, info};
+
+use crate::context::Context;
+use crate::leaf::partition::PartitionHandle;
+use crate::wire::{DataRefusal, InstanceStatus};
+
+/// Why a leaf cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record of a log is not what this version writes.
+    #[error("the log of partition {0} has a record that this version cannot read")]
+    GarbledLog(PartitionId),
+}
+
+/// A leaf's instances.
+pub struct Leaf {
+    context: Arc<Context>,
+    store: Arc<DataStore>,
+    instances: RwLock<BTreeMap<PartitionId, Arc<PartitionHandle>>>,
+}
+
+impl Leaf {
+    /// Opens what is on disk and starts to follow the catalog.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn start(context: Arc<Context>) -> Result<Arc<Self>, LeafError> {
+        let dir = context.dir().path();
+        let store = Arc::new(DataStore::open(&dir.join("data"))?);
+        let mirror = CatalogStore::open(&dir.join("catalog"))?;
+        let stored = mirror.load()?;
+        if stored.applied.is_some() {
+            context.publish_catalog(Arc::new(Catalog::from_rows(stored.index, stored.rows)));
+        }
+        let leaf = Arc::new(Self { context, store, instances: RwLock::default() });
+        tokio::spawn(mirror::follow(Arc::clone(&leaf.context), mirror));
+        tokio::spawn(Arc::clone(&leaf).reconcile_for_ever());
+        Ok(leaf)
+    }
+
+    /// How long the last sync took, in microseconds.
+    #[must_use]
+    pub fn last_sync_us(&self) -> u64 {
+        self.store.barrier().last_sync_us()
+    }
+
+    /// Committed records that are not applied yet, of all instances.
+    #[must_use]
+    pub fn apply_backlog(&self) -> u64 {
+        self.all().iter().map(|handle| handle.status()).map(|s| s.commit.0.saturating_sub(s.applied.0)).sum()
+    }
+
+    /// How the instances are, and which data here belongs to none.
+    #[must_use]
+    pub fn status(&self) -> Vec<InstanceStatus> {
+        self.all().iter().map(|handle| handle.status()).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<PartitionHandle>> {
+        self.instances.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The running instance of a partition.
+    ///
+    /// # Errors
+    /// [`DataRefusal::NotPrimary`] if there is none.
+    pub fn instance(&self, partition: PartitionId) -> Result<Arc<PartitionHandle>, DataRefusal> {
+        let instances = self.instances.read().unwrap_or_else(PoisonError::into_inner);
+        instances.get(&partition).cloned().ok_or(DataRefusal::NotPrimary)
+    }
+
+    async fn reconcile_for_ever(self: Arc<Self>) {
+        let mut catalogs = self.context.watch_catalog();
+        let mut tables = BTreeSet::new();
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
+            if catalog.cluster().is_some()
+                && let Err(error) = self.reconcile(&catalog, &mut tables).await
+            {
+                // The disk is not to be trusted any more: what is here must not be served (S2).
+                error!(%error, "the data directory cannot be used; this leaf stops");
+                self.context.shutdown.cancel();
+                return;
+            }
+            tokio::select! {
+                changed = catalogs.changed() => if changed.is_err() { return },
+                () = self.context.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn reconcile(
+        &self,
+        catalog: &Arc<Catalog>,
+        tables: &mut BTreeSet<TableId>,
+    ) -> Result<(), LeafError> {
+        let me = self.context.node();
+        let wanted: BTreeSet<PartitionId> =
+            catalog.partitions().filter(|p| p.role_of(me).is_some()).map(|p| p.id).collect();
+        let running: Vec<Arc<PartitionHandle>> = self.all();
+        for handle in &running {
+            if !wanted.contains(&handle.partition()) {
+                handle.stop().await;
+                self.instances
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&handle.partition());
+            }
+        }
+        for partition in self.store.partitions()? {
+            if catalog.database_by_id(partition.database).is_none() {
+                info!(%partition, "its database was dropped");
+                self.store.drop_partition(partition)?;
+            }
+        }
+        let now: BTreeSet<TableId> =
+            catalog.databases().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
+        for table in tables.difference(&now) {
+            for partition in self.store.partitions()? {
+                self.store.drop_table_rows(partition, *table)?;
+            }
+        }
+        *tables = now;
+        for id in wanted {
+            let known = self.instances.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+            let handle = match known {
+                Some(handle) => handle,
+                None => {
+                    let sync = catalog
+                        .database_by_id(id.database)
+                        .is_none_or(|database| database.durability == Durability::Sync);
+                    let handle = PartitionHandle::start(
+                        Arc::clone(&self.context),
+                        Arc::clone(&self.store),
+                        id,
+                        sync,
+                    )?;
+                    self.instances
+                        .write()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(id, Arc::clone(&handle));
+                    handle
+                }
+            };
+            if let Some(view) = partition::view(catalog, id, me, self.context.pulse.incarnation()) {
+                handle.see(view).await;
+            }
+        }
+        Ok(())
+    }
+}

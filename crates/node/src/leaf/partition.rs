@@ -1,0 +1,486 @@
+//! Runs one instance: brings it what happened, and carries out what it wants done.
+//!
+//! One task per instance owns the core. It takes everything that waits at once, so that many writes become one append
+//! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use baton_catalog::{Catalog, Command, Entry};
+use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
+use baton_model::{
+    Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId,
+};
+use baton_replication::{
+    Effect, Event, History, Instance, Known, LockTable, Message, Payload, Record, Saved, Settings,
+    StatementOutcome, View, Write, WriteError,
+};
+use baton_storage::DataStore;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::LeafError;
+use super::links::{LinkKeeper, next_link};
+use crate::context::Context;
+use crate::server;
+use crate::wire::{InstanceStatus, decode, encode};
+
+/// What waits for the task, at most; who has more waits itself.
+const INBOX: usize = 4096;
+/// Time passes for the core in steps of this.
+const TICK: Duration = Duration::from_millis(20);
+/// The name of the instance's small state.
+const EPOCHS: &str = "epochs";
+
+/// What the task is told.
+pub enum Input {
+    /// For the core.
+    Event(Event),
+    /// A link is open; messages for it go into the channel.
+    Link { peer: NodeId, link: u64, sender: mpsc::Sender<bytes::Bytes>, opened_here: bool },
+    /// A write, its rows locked.
+    Write { write: Write, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
+    /// A retry of a statement that the log holds.
+    Await { statement: StatementId, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
+    /// What is known of a statement?
+    Known { statement: StatementId, reply: oneshot::Sender<Known> },
+    /// End.
+    Stop { done: oneshot::Sender<()> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Epochs {
+    epoch: Epoch,
+    history: History,
+}
+
+/// The way to one running instance.
+pub struct PartitionHandle {
+    id: PartitionId,
+    inbox: mpsc::Sender<Input>,
+    serving: Arc<AtomicBool>,
+    status: Arc<ArcSwap<InstanceStatus>>,
+    /// The instance's rows.
+    pub store: Arc<DataStore>,
+    /// The row locks of its primary.
+    pub locks: Mutex<LockTable>,
+    /// Who waits for a row lock, by owner.
+    pub lock_waiters: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    next_owner: AtomicU64,
+}
+
+/// What the catalog says of a partition, as its instance on this node must see it.
+pub fn view(catalog: &Catalog, id: PartitionId, me: NodeId, run: Incarnation) -> Option<View> {
+    let partition = catalog.partition(id)?;
+    let node = catalog.node(me)?;
+    let database = catalog.database_by_id(id.database)?;
+    let online = |node: NodeId| catalog.node(node).is_some_and(|node| node.is_online());
+    Some(View {
+        epoch: partition.epoch,
+        version: partition.version,
+        primary: partition.primary,
+        armed: node.incarnation == run && !partition.primary_lost,
+        replicas: partition.replicas.iter().map(|(node, state)| (*node, (*state, online(*node)))).collect(),
+        sync_replication: database.replication == ReplicationMode::Sync,
+        settings: Settings {
+            sync_replica_timeout: Duration::from_millis(catalog.number("sync_replica_timeout_ms")),
+        },
+    })
+}
+
+impl PartitionHandle {
+    /// Opens the instance's data and starts its task.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn start(
+        context: Arc<Context>,
+        store: Arc<DataStore>,
+        id: PartitionId,
+        sync: bool,
+    ) -> Result<Arc<Self>, LeafError> {
+        let saved = load(&store, id)?;
+        let instance = Instance::open(id, context.node(), saved);
+        let (inbox, inputs) = mpsc::channel(INBOX);
+        let serving = Arc::new(AtomicBool::new(false));
+        let status = Arc::new(ArcSwap::from_pointee(status_of(&instance)));
+        let task = Task {
+            context,
+            store: Arc::clone(&store),
+            sync,
+            serving: Arc::clone(&serving),
+            status: Arc::clone(&status),
+            inbox: inbox.downgrade(),
+            links: BTreeMap::new(),
+            keeper: None,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            durable: Arc::default(),
+            pending: Vec::new(),
+            instance,
+        };
+        tokio::spawn(task.run(inputs));
+        Ok(Arc::new(Self {
+            id,
+            inbox,
+            serving,
+            status,
+            store,
+            locks: Mutex::default(),
+            lock_waiters: Mutex::default(),
+            next_owner: AtomicU64::new(1),
+        }))
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Whether clients may read and write here now.
+    pub fn serves(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    /// How it is.
+    pub fn status(&self) -> InstanceStatus {
+        InstanceStatus::clone(&self.status.load())
+    }
+
+    /// A number that no other write of this instance has.
+    pub fn next_owner(&self) -> u64 {
+        self.next_owner.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells it what the catalog says.
+    pub async fn see(&self, view: View) {
+        self.tell(Input::Event(Event::View(view))).await;
+    }
+
+    /// Tells its task something; nothing happens if the task has ended.
+    pub async fn tell(&self, input: Input) {
+        let _ = self.inbox.send(input).await;
+    }
+
+    /// Asks its task something.
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(question(reply)).await;
+        answer.await.ok()
+    }
+
+    /// Takes in a replica that wants to follow.
+    pub async fn adopt(
+        self: &Arc<Self>,
+        peer: NodeId,
+        sender: mpsc::Sender<bytes::Bytes>,
+        inbound: baton_transport::Inbound,
+    ) {
+        let link = next_link();
+        self.tell(Input::Link { peer, link, sender, opened_here: false }).await;
+        tokio::spawn(super::links::read(self.inbox.downgrade(), peer, link, inbound));
+    }
+
+    /// Ends the task and waits until it has ended.
+    pub async fn stop(&self) {
+        self.ask(|done| Input::Stop { done }).await;
+    }
+}
+
+/// What is on disk of an instance.
+fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
+    let epochs: Option<Epochs> = store.meta(id, EPOCHS)?.and_then(|bytes| decode(&bytes).ok());
+    let applied = store.applied(id)?;
+    let bounds = store.log_bounds(id)?;
+    let (first, last) = bounds.map_or((applied.next(), applied), |bounds| (bounds.first, bounds.last));
+    let mut outcomes = Vec::new();
+    let mut unapplied = Vec::new();
+    let kept_from = last.0.saturating_sub(baton_model::limits::PARTITION_OUTCOMES_KEPT as u64) + 1;
+    let mut from = Lsn(first.0.max(kept_from));
+    while from <= last {
+        let records = read_records(store, id, from)?;
+        let Some(end) = records.last().map(|record| record.lsn) else { break };
+        for record in records {
+            if let Payload::Write(write) = &record.payload {
+                let outcome = StatementOutcome { lsn: record.lsn, affected_rows: write.affected_rows };
+                outcomes.push((write.statement, outcome));
+            }
+            if record.lsn > applied {
+                unapplied.push(record);
+            }
+        }
+        from = end.next();
+    }
+    let Epochs { epoch, history } =
+        epochs.unwrap_or(Epochs { epoch: Epoch(0), history: History::default() });
+    Ok(Saved { epoch, history, first, last, applied, unapplied, outcomes })
+}
+
+fn read_records(store: &DataStore, id: PartitionId, from: Lsn) -> Result<Vec<Record>, LeafError> {
+    let found = store.read_log(id, from, REPLICATION_BATCH_RECORDS_MAX, REPLICATION_BATCH_BYTES_MAX)?;
+    let count = found.len();
+    let records: Vec<Record> = found.into_iter().filter_map(|(_, bytes)| decode(&bytes).ok()).collect();
+    if records.len() < count {
+        return Err(LeafError::GarbledLog(id));
+    }
+    Ok(records)
+}
+
+fn status_of(instance: &Instance) -> InstanceStatus {
+    let (last, commit, applied) = instance.positions();
+    InstanceStatus {
+        partition: instance.partition(),
+        role: instance.role_name().to_owned(),
+        serving: instance.serves(),
+        epoch: instance.epoch(),
+        last,
+        commit,
+        applied,
+    }
+}
+
+/// The newest sync that has ended; a callback writes it, the task takes it.
+#[derive(Default)]
+struct DurableMark {
+    newest: Mutex<Option<(Lsn, u64)>>,
+    changed: Notify,
+}
+
+struct Task {
+    context: Arc<Context>,
+    store: Arc<DataStore>,
+    instance: Instance,
+    /// Whether the database wants its writes on disk before they are acknowledged.
+    sync: bool,
+    serving: Arc<AtomicBool>,
+    status: Arc<ArcSwap<InstanceStatus>>,
+    inbox: mpsc::WeakSender<Input>,
+    links: BTreeMap<u64, (NodeId, mpsc::Sender<bytes::Bytes>)>,
+    keeper: Option<LinkKeeper>,
+    tickets: BTreeMap<u64, oneshot::Sender<Result<StatementOutcome, WriteError>>>,
+    next_ticket: u64,
+    durable: Arc<DurableMark>,
+    /// What effects brought about, for the next step.
+    pending: Vec<Event>,
+}
+
+impl Task {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let mut ticked = self.context.clock.now();
+        let durable = Arc::clone(&self.durable);
+        let mut batch = Vec::new();
+        loop {
+            let mut events = std::mem::take(&mut self.pending);
+            if events.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = durable.changed.notified() => {}
+                    count = inputs.recv_many(&mut batch, INBOX) => if count == 0 { return },
+                    () = sleep(TICK) => {}
+                }
+            }
+            // Time passes under load as well.
+            let now = self.context.clock.now();
+            if now.since(ticked) >= TICK {
+                ticked = now;
+                events.push(Event::Tick);
+            }
+            for input in batch.drain(..) {
+                match input {
+                    Input::Stop { done } => {
+                        self.serving.store(false, Ordering::Release);
+                        drop(self.keeper.take());
+                        let _ = done.send(());
+                        return;
+                    }
+                    Input::Known { statement, reply } => {
+                        let _ = reply.send(self.instance.known(statement));
+                    }
+                    input => events.extend(self.event(input)),
+                }
+            }
+            let synced = durable.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            events.extend(synced.map(|(lsn, cuts)| Event::Durable { lsn, cuts }));
+            if events.is_empty() {
+                continue;
+            }
+            let effects = self.instance.step(now, events);
+            let quiet = effects.is_empty();
+            for effect in effects {
+                if let Err(error) = self.carry_out(effect).await {
+                    error!(partition = %self.instance.partition(), %error, "the disk failed; this leaf stops");
+                    self.serving.store(false, Ordering::Release);
+                    self.context.shutdown.cancel();
+                    return;
+                }
+            }
+            if !quiet {
+                self.status.store(Arc::new(status_of(&self.instance)));
+            }
+        }
+    }
+
+    fn ticket(&mut self, reply: oneshot::Sender<Result<StatementOutcome, WriteError>>) -> u64 {
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, reply);
+        self.next_ticket
+    }
+
+    fn event(&mut self, input: Input) -> Option<Event> {
+        match input {
+            Input::Event(event) => {
+                if let Event::LinkDown { link, .. } = &event {
+                    self.links.remove(link);
+                }
+                Some(event)
+            }
+            Input::Write { write, reply } => Some(Event::Write { ticket: self.ticket(reply), write }),
+            Input::Await { statement, reply } => {
+                Some(Event::Await { ticket: self.ticket(reply), statement })
+            }
+            Input::Link { peer, link, sender, opened_here } => {
+                self.links.insert(link, (peer, sender));
+                opened_here.then_some(Event::LinkUp { peer, link })
+            }
+            Input::Known { .. } | Input::Stop { .. } => None,
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) -> Result<(), LeafError> {
+        let id = self.instance.partition();
+        match effect {
+            Effect::SaveEpochs { epoch, history } => {
+                self.store.put_meta(id, EPOCHS, &encode(&Epochs { epoch, history }))?;
+            }
+            Effect::Append(records) => {
+                let encoded: Vec<(Lsn, Vec<u8>)> =
+                    records.iter().map(|record| (record.lsn, encode(record))).collect();
+                self.store.append(id, &encoded)?;
+            }
+            Effect::Truncate(last) => self.store.truncate_after(id, last)?,
+            Effect::Trim(before) => self.store.trim_before(id, before)?,
+            Effect::Sync { lsn, cuts } => {
+                if self.sync {
+                    let mark = Arc::clone(&self.durable);
+                    self.store.barrier().after_sync(move || {
+                        *mark.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((lsn, cuts));
+                        mark.changed.notify_one();
+                    });
+                } else {
+                    self.pending.push(Event::Durable { lsn, cuts });
+                }
+            }
+            Effect::Apply(records) => self.apply(id, records)?,
+            Effect::Send { peer, link, message } => self.send(peer, link, &message),
+            Effect::ReadLog { peer, link, from } => {
+                let records = read_records(&self.store, id, from)?;
+                self.pending.push(Event::LogRead { peer, link, records });
+            }
+            Effect::Provision { peer, link, epoch, history, outcomes } => {
+                self.provision(peer, link, epoch, history, outcomes).await;
+            }
+            Effect::Link(to) => {
+                self.keeper = None;
+                if let (Some(to), Some(inbox)) = (to, self.inbox.upgrade()) {
+                    self.keeper =
+                        Some(LinkKeeper::start(Arc::clone(&self.context), id, to, inbox.downgrade()));
+                }
+            }
+            Effect::CloseLink { link, .. } => drop(self.links.remove(&link)),
+            Effect::Reply { ticket, result } => {
+                if let Some(reply) = self.tickets.remove(&ticket) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::RequestSyncState { epoch, version, replica, state, reason } => {
+                let command =
+                    Command::SetSyncState { partition: id, epoch, version, replica, state, reason };
+                let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
+                tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
+            }
+            Effect::Serve(serving) => {
+                info!(partition = %id, epoch = %self.instance.epoch(), serving, "serves clients");
+                self.serving.store(serving, Ordering::Release);
+            }
+            Effect::Wipe => self.store.import_begin(id)?,
+            Effect::StoreRows(rows) => self.store.import_chunk(id, &rows)?,
+            Effect::FinishProvision(at) => self.store.import_finish(id, at, &[])?,
+            Effect::Halt(reason) => {
+                error!(partition = %id, reason, "this instance stops: what it saw must never be");
+                self.serving.store(false, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, id: PartitionId, records: Vec<Record>) -> Result<(), LeafError> {
+        let Some(last) = records.last().map(|record| record.lsn) else { return Ok(()) };
+        let mutations = records
+            .into_iter()
+            .filter_map(|record| match record.payload {
+                Payload::Write(write) => Some(write.mutations),
+                Payload::EpochStart => None,
+            })
+            .flatten()
+            .map(|m| (m.table, m.key, m.row.map(|row| row.to_vec())));
+        Ok(self.store.apply(id, last, mutations, &[])?)
+    }
+
+    /// A link that is full is as good as gone: the replica starts over from where it is.
+    fn send(&mut self, peer: NodeId, link: u64, message: &Message) {
+        let Some((_, sender)) = self.links.get(&link) else { return };
+        if sender.try_send(encode(message).into()).is_err() {
+            self.links.remove(&link);
+            self.pending.push(Event::LinkDown { peer, link });
+        }
+    }
+
+    /// Sends all rows as they are now, from a thread of its own. Writes go on meanwhile.
+    async fn provision(
+        &mut self,
+        peer: NodeId,
+        link: u64,
+        epoch: Epoch,
+        history: History,
+        outcomes: Vec<(StatementId, StatementOutcome)>,
+    ) {
+        let Some((_, sender)) = self.links.get(&link) else { return };
+        let (store, sender, inbox) = (Arc::clone(&self.store), sender.clone(), self.inbox.clone());
+        let id = self.instance.partition();
+        let (seen, as_of) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let sent = store.view(id, |view| {
+                let at = view.applied();
+                let _ = seen.send(());
+                let say = |message: &Message| sender.blocking_send(encode(message).into()).is_ok();
+                let mut going = say(&Message::Provision { epoch, at, history, outcomes });
+                for chunk in view.export(REPLICATION_BATCH_BYTES_MAX / 4) {
+                    let Ok(rows) = chunk else { return None };
+                    going = going && say(&Message::Rows { epoch, rows });
+                    if !going {
+                        return None;
+                    }
+                }
+                (going && say(&Message::Provisioned { epoch })).then_some(at)
+            });
+            let event = match sent {
+                Ok(Some(at)) => Event::ProvisionSent { peer, link, at },
+                Ok(None) => Event::LinkDown { peer, link },
+                Err(error) => {
+                    warn!(partition = %id, %error, "a replica could not be provisioned");
+                    Event::LinkDown { peer, link }
+                }
+            };
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.blocking_send(Input::Event(event));
+            }
+        });
+        // The view must be of this moment: the log after it is what the replica gets next.
+        let _ = as_of.await;
+    }
+}

@@ -1,0 +1,166 @@
+//! A node from its start to its end.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{Incarnation, NodeRole, StoreId};
+use baton_transport::heartbeat::Pulse;
+use baton_transport::{Clock, Identity as Place, Member, RpcServer, ServeError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::aggregator::{Aggregator, ClientSessions};
+use crate::config::NodeConfig;
+use crate::context::Context;
+use crate::identity::{DataDir, IdentityError};
+use crate::leaf::{Leaf, LeafError};
+use crate::local_sql::LeafSessions;
+use crate::server::{Role, Server};
+use crate::{http, vitals};
+
+/// At its end, a node waits this long for what is under way.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Why a node does not start. Each has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("cannot listen on {host}:{port} for {what}: {error}; stop whoever has the port, or give --{flag}")]
+    Port {
+        /// What it is for.
+        what: &'static str,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// The address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        error: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The RPC listener.
+    #[error(transparent)]
+    Rpc(#[from] ServeError),
+    /// Something else.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl StartError {
+    /// The process's exit code: 2 usage, 3 a port, 4 the data directory, 1 anything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Port { .. } => 3,
+            Self::Identity(_) | Self::Leaf(_) => 4,
+            Self::Rpc(_) | Self::Internal(_) => 1,
+        }
+    }
+}
+
+fn listen(
+    config: &NodeConfig,
+    what: &'static str,
+    flag: &'static str,
+    port: u16,
+) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Port { what, flag, host: config.host.clone(), port, error };
+    let listener = TcpListener::bind((config.host.as_str(), port)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Runs a node until SIGTERM or SIGINT, or until it must stop by itself.
+///
+/// # Errors
+/// [`StartError`], before anything was changed outside the data directory.
+pub async fn run(config: NodeConfig) -> Result<(), StartError> {
+    let sql = listen(&config, "SQL", "port", config.sql_port)?;
+    let rpc = listen(&config, "RPC", "rpc-port", config.rpc_port)?;
+    let web = listen(&config, "HTTP", "http-port", config.http_port)?;
+    let internal = |error: io::Error| StartError::Internal(error.to_string());
+    let (dir, identity) = DataDir::open(&config.data_dir, config.role, StoreId(rand::random()))?;
+    let member = identity.cluster.map(|cluster_id| Member { cluster_id, node: identity.node });
+    let incarnation = Incarnation(rand::random());
+    let pulse = Arc::new(Pulse::new(Place::new(member), incarnation, identity.store));
+    let shutdown = CancellationToken::new();
+    let context = Arc::new(Context::new(
+        config.clone(),
+        Clock::start(),
+        Arc::clone(&pulse),
+        dir,
+        identity,
+        shutdown.clone(),
+    ));
+    let role = match config.role {
+        NodeRole::Leaf => Role::Leaf(Leaf::start(Arc::clone(&context))?),
+        NodeRole::Aggregator => Role::Aggregator(Aggregator::start(Arc::clone(&context)).await?),
+    };
+    let server = Arc::new(Server { context: Arc::clone(&context), role });
+    let rpc = RpcServer::start(rpc, pulse, Arc::clone(&server))?;
+    let leaf = match &server.role {
+        Role::Leaf(leaf) => Some(Arc::clone(leaf)),
+        Role::Aggregator(_) => None,
+    };
+    tokio::spawn(vitals::measure(Arc::clone(&context), leaf));
+    let web = tokio::net::TcpListener::from_std(web).map_err(internal)?;
+    let web = tokio::spawn(http::serve(web, Arc::clone(&server)));
+    let sql = tokio::net::TcpListener::from_std(sql).map_err(internal)?;
+    let clients = match &server.role {
+        Role::Leaf(_) => {
+            let sessions = Arc::new(LeafSessions(Arc::clone(&context)));
+            tokio::spawn(baton_gateway::serve(sql, sessions, shutdown.clone()))
+        }
+        Role::Aggregator(aggregator) => {
+            let sessions = Arc::new(ClientSessions(Arc::clone(aggregator)));
+            tokio::spawn(baton_gateway::serve(sql, sessions, shutdown.clone()))
+        }
+    };
+    info!(
+        role = %config.role,
+        node = %context.node(),
+        sql = format!("{}:{}", config.host, config.sql_port),
+        rpc = config.rpc_port,
+        http = config.http_port,
+        data_dir = %config.data_dir.display(),
+        "the node runs"
+    );
+    wait_for_the_end(&shutdown).await?;
+    shutdown.cancel();
+    let ending = async {
+        let _ = clients.await;
+        rpc.stop().await;
+        if let Role::Aggregator(aggregator) = &server.role
+            && let Some(group) = aggregator.group()
+        {
+            group.shutdown().await;
+        }
+        let _ = web.await;
+    };
+    if tokio::time::timeout(LAST_WORDS, ending).await.is_err() {
+        warn!("some work did not end in time; it is as if the node had been killed");
+    }
+    info!("the node has stopped");
+    Ok(())
+}
+
+async fn wait_for_the_end(shutdown: &CancellationToken) -> Result<(), StartError> {
+    let internal = |error: io::Error| StartError::Internal(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => info!("SIGINT: stopping"),
+        () = shutdown.cancelled() => {}
+    }
+    Ok(())
+}
