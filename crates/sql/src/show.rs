@@ -27,7 +27,7 @@ fn texts(columns: &[&str], rows: Vec<Vec<Datum>>) -> ResultSet {
 }
 
 /// The answer to a SHOW. None is one that needs more than catalog and session: AGGREGATORS, LEAVES, CLUSTER STATUS,
-/// PARTITIONS, POLICIES, POLICY BINDINGS, POLICY DECISIONS, EVENTS and PROCESSLIST.
+/// PARTITIONS and PROCESSLIST.
 ///
 /// # Errors
 /// 1046, 1049 and 1146 for databases and tables that are not there.
@@ -89,16 +89,45 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
             texts(&[&format!("Grants for {user}@%")], vec![vec![text(grant)]])
         }
         Show::Nothing { columns } => texts(columns, Vec::new()),
+        Show::Policies => policies(catalog),
+        Show::PolicyBindings => policy_bindings(catalog),
+        Show::PolicyDecisions { limit } => newest("MV_POLICY_DECISIONS", *limit, &context),
+        Show::Events { limit } => newest("MV_EVENTS", *limit, &context),
         Show::Aggregators { .. }
         | Show::Leaves
         | Show::ClusterStatus
         | Show::Partitions { .. }
-        | Show::Policies
-        | Show::PolicyBindings
-        | Show::PolicyDecisions { .. }
-        | Show::Events { .. }
         | Show::Processlist => return Ok(None),
     }))
+}
+
+/// The last rows of a table of `information_schema` that is in order of time.
+fn newest(table: &str, limit: Option<u64>, context: &Context<'_>) -> ResultSet {
+    let mut result = system_table(table, context).unwrap_or_default();
+    let wanted = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let older = result.rows.len().saturating_sub(wanted);
+    result.rows.drain(..older);
+    result
+}
+
+fn policies(catalog: &Catalog) -> ResultSet {
+    let rows = catalog.policies().map(|module| {
+        let points = module.decision_points.join(", ");
+        let bytes = i64::try_from(module.bytes.len()).unwrap_or(i64::MAX);
+        vec![text(&module.name), text(&module.version), text(points), Datum::Int(bytes), text(&module.hash)]
+    });
+    let columns =
+        [("Policy", TEXT), ("Version", TEXT), ("Decision_Points", TEXT), ("Bytes", NUMBER), ("Hash", TEXT)];
+    answer(&columns, rows.collect())
+}
+
+fn policy_bindings(catalog: &Catalog) -> ResultSet {
+    let rows = catalog.bindings().map(|binding| {
+        let settings: Vec<String> =
+            binding.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        vec![text(&binding.decision_point), text(&binding.policy), text(settings.join(", ")), text(&binding.hash)]
+    });
+    texts(&["Decision_Point", "Policy", "Settings", "Hash"], rows.collect())
 }
 
 fn schema<'a>(table: &TableName, context: &Context<'a>) -> Result<&'a TableSchema, SqlError> {
