@@ -18,6 +18,7 @@ mod locks;
 mod message;
 mod outcomes;
 mod primary;
+mod print;
 mod record;
 mod replica;
 

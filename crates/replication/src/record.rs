@@ -1,7 +1,5 @@
 //! What a partition's log is made of.
 
-use std::fmt;
-
 use baton_model::{Blob, Epoch, Key, Lsn, StatementId, TableId};
 use serde::{Deserialize, Serialize};
 
@@ -45,17 +43,6 @@ pub struct Mutation {
     pub key: Key,
     /// The encoded row; None where it goes.
     pub row: Option<Blob>,
-}
-
-/// In the house notation: `e2@17 write 3 rows`.
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{} ", self.epoch, self.lsn)?;
-        match &self.payload {
-            Payload::EpochStart => f.write_str("epoch start"),
-            Payload::Write(write) => write!(f, "write {} rows", write.mutations.len()),
-        }
-    }
 }
 
 impl Record {

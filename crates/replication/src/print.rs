@@ -1,0 +1,118 @@
+//! Events and effects in the house notation: the language of scripts and logs.
+//!
+//! Short on purpose: rows are counted, not shown, and a statement is its number.
+
+use std::fmt;
+
+use baton_model::StatementId;
+
+use crate::instance::{Effect, Event, View};
+use crate::outcomes::StatementOutcome;
+use crate::record::{Payload, Record};
+
+/// `e2 v5 primary=n1 armed [n2 sync, n3 async offline]`.
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let armed = if self.armed { " armed" } else { "" };
+        write!(f, "{} v{} primary={}{armed} [", self.epoch, self.version, self.primary)?;
+        for (i, (node, (state, online))) in self.replicas.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{node} {state}{}", if *online { "" } else { " offline" })?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::View(view) => write!(f, "view {view}"),
+            Self::Write { ticket, write } => {
+                write!(f, "write t{ticket} {} {} rows", Short(write.statement), write.mutations.len())
+            }
+            Self::Await { ticket, statement } => write!(f, "await t{ticket} {}", Short(*statement)),
+            Self::Durable { lsn, cuts } => write!(f, "durable {lsn} cuts={cuts}"),
+            Self::LinkUp { peer, link } => write!(f, "link {link} to {peer} up"),
+            Self::Received { peer, link, message } => write!(f, "{peer} on {link}: {message}"),
+            Self::LinkDown { peer, link } => write!(f, "link {link} to {peer} down"),
+            Self::LogRead { peer, link, records } => {
+                write!(f, "log read for {peer} on {link}: {}", Span(records))
+            }
+            Self::ProvisionSent { peer, link, at } => write!(f, "rows of {at} sent to {peer} on {link}"),
+            Self::Tick => f.write_str("tick"),
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SaveEpochs { epoch, history } => write!(f, "save {epoch} [{history}]"),
+            Self::Append(records) => {
+                f.write_str("append ")?;
+                records.iter().enumerate().try_for_each(|(i, record)| {
+                    let comma = if i == 0 { "" } else { ", " };
+                    write!(f, "{comma}{record}")
+                })
+            }
+            Self::Truncate(last) => write!(f, "cut after {last}"),
+            Self::Sync { lsn, cuts } => write!(f, "sync {lsn} cuts={cuts}"),
+            Self::Apply(records) => write!(f, "apply {}", Span(records)),
+            Self::Trim(before) => write!(f, "trim before {before}"),
+            Self::Send { peer, link, message } => write!(f, "send {peer} on {link}: {message}"),
+            Self::ReadLog { peer, link, from } => write!(f, "read log from {from} for {peer} on {link}"),
+            Self::Provision { peer, link, epoch, history, outcomes } => {
+                write!(f, "provision {peer} on {link} {epoch} [{history}] {} outcomes", outcomes.len())
+            }
+            Self::Link(Some(to)) => write!(f, "link to {to}"),
+            Self::Link(None) => f.write_str("link to nobody"),
+            Self::CloseLink { peer, link } => write!(f, "close link {link} of {peer}"),
+            Self::Reply { ticket, result: Ok(StatementOutcome { lsn, affected_rows }) } => {
+                write!(f, "reply t{ticket} ok: {affected_rows} rows at {lsn}")
+            }
+            Self::Reply { ticket, result: Err(error) } => write!(f, "reply t{ticket} error: {error}"),
+            Self::RequestSyncState { epoch, version, replica, state, reason } => {
+                write!(f, "ask {epoch} v{version} {replica} ⇨ {state}: {reason}")
+            }
+            Self::Serve(true) => f.write_str("serve"),
+            Self::Serve(false) => f.write_str("serve no more"),
+            Self::Wipe => f.write_str("wipe"),
+            Self::StoreRows(rows) => write!(f, "store {} rows", rows.len()),
+            Self::FinishProvision(at) => write!(f, "provisioned as of {at}"),
+            Self::Halt(reason) => write!(f, "halt: {reason}"),
+        }
+    }
+}
+
+/// A statement as its number in hex, without the leading zeros.
+struct Short(StatementId);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{:x}", self.0.0)
+    }
+}
+
+/// The first and the last position of consecutive records.
+struct Span<'a>(&'a [Record]);
+
+impl fmt::Display for Span<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str("nothing"),
+            [only] => write!(f, "{}", only.lsn),
+            [first, .., last] => write!(f, "{}..{}", first.lsn, last.lsn),
+        }
+    }
+}
+
+/// In the house notation: `e2@17 s1f 3 rows`.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{} ", self.epoch, self.lsn)?;
+        match &self.payload {
+            Payload::EpochStart => f.write_str("epoch start"),
+            Payload::Write(write) => write!(f, "{} {} rows", Short(write.statement), write.mutations.len()),
+        }
+    }
+}
