@@ -33,7 +33,7 @@ pub struct Saved {
     pub applied: Lsn,
     /// The records after `applied`, in order.
     pub unapplied: Vec<Record>,
-    /// The statements of its log, oldest first.
+    /// The statements that its copy came with and those of its log, oldest first.
     pub outcomes: Vec<(StatementId, StatementOutcome)>,
 }
 
@@ -228,7 +228,9 @@ pub enum Effect {
     Wipe,
     /// Store these rows of the copy.
     StoreRows(Vec<(TableId, Key, Vec<u8>)>),
-    /// The copy is complete, as of this LSN.
+    /// The copy is complete, as of this LSN. The statements that it remembers have no record in its log, so
+    /// [`Instance::outcomes_up_to`] this LSN is kept with it, in the same write, and comes back before those of the log
+    /// in [`Saved::outcomes`] (S12).
     FinishProvision(Lsn),
     /// Something that must never be was seen: stop this instance and report it.
     Halt(String),
@@ -278,6 +280,8 @@ pub(crate) struct Log {
     pub(crate) cuts: u64,
     pub(crate) commit: Lsn,
     pub(crate) applied: Lsn,
+    /// The rows on disk are a part of a copy whose end has not come.
+    pub(crate) copying: bool,
     /// The newest records, at least all that are not applied.
     pub(crate) recent: VecDeque<Record>,
     pub(crate) recent_bytes: usize,
@@ -333,14 +337,18 @@ impl Log {
 
     /// Hands what this step appended to the shell.
     pub(crate) fn write_out(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::take(&mut self.epochs_changed) {
-            effects.push(Effect::SaveEpochs { epoch: self.epoch, history: self.history.clone() });
-        }
+        self.save_epochs(effects);
         if !self.unwritten.is_empty() {
             effects.push(Effect::Append(std::mem::take(&mut self.unwritten)));
         }
         if std::mem::take(&mut self.sync_wanted) {
             effects.push(Effect::Sync { lsn: self.last, cuts: self.cuts });
+        }
+    }
+
+    pub(crate) fn save_epochs(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.epochs_changed) {
+            effects.push(Effect::SaveEpochs { epoch: self.epoch, history: self.history.clone() });
         }
     }
 
@@ -412,6 +420,7 @@ impl Instance {
             cuts: 0,
             commit: saved.applied,
             applied: saved.applied,
+            copying: false,
             recent_bytes: saved.unapplied.iter().map(Record::bytes).sum(),
             recent: saved.unapplied.into(),
             outcomes,
@@ -569,6 +578,12 @@ impl Instance {
             Some(outcome) if outcome.lsn <= self.log.applied => Known::Committed(outcome),
             Some(outcome) => Known::InFlight(outcome),
         }
+    }
+
+    /// The statements that are remembered up to an LSN, oldest first; see [`Effect::FinishProvision`].
+    #[must_use]
+    pub fn outcomes_up_to(&self, last: Lsn) -> Vec<(StatementId, StatementOutcome)> {
+        self.log.outcomes.up_to(last)
     }
 
     /// Whether clients may read and write here.

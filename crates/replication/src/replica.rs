@@ -3,11 +3,12 @@
 //! It keeps one link, to the primary of its epoch, appends what it is sent, acknowledges what is durable, and applies
 //! what is committed. It has no opinion about the commit point.
 
-use baton_model::{Lsn, NodeId};
+use baton_model::{Lsn, NodeId, StatementId};
 
 use crate::history::History;
 use crate::instance::{Effect, Log};
 use crate::message::Message;
+use crate::outcomes::StatementOutcome;
 
 /// A replica's state under one primary.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ enum Stage {
     /// `Follow` is not answered yet.
     Asking,
     /// Rows come in.
-    Provisioning { at: Lsn, history: History },
+    Provisioning { at: Lsn, history: History, outcomes: Vec<(StatementId, StatementOutcome)> },
     /// Records come in.
     Following,
 }
@@ -82,6 +83,14 @@ impl Replica {
                         log.applied
                     ));
                 }
+                if std::mem::take(&mut log.copying) {
+                    // The copy broke off, and this primary has the log from its start: that needs no copy. What
+                    // there is of it must go, or a restart would take all that follows for a part of it (S2).
+                    effects.push(Effect::Wipe);
+                    log.epochs_changed = true;
+                    log.save_epochs(effects);
+                    effects.push(Effect::FinishProvision(Lsn(0)));
+                }
                 if keep < log.last {
                     log.cut(keep);
                     effects.push(Effect::Truncate(keep));
@@ -102,25 +111,29 @@ impl Replica {
             }
             (Message::Provision { at, history, outcomes, .. }, Stage::Asking) => {
                 effects.push(Effect::Wipe);
+                log.copying = true;
                 log.applied = Lsn(0);
                 log.cut(Lsn(0));
                 log.first = Lsn(1);
-                for (statement, outcome) in outcomes {
-                    log.outcomes.insert(statement, outcome);
-                }
-                self.stage = Stage::Provisioning { at, history };
+                self.stage = Stage::Provisioning { at, history, outcomes };
             }
             (Message::Rows { rows, .. }, Stage::Provisioning { .. }) => effects.push(Effect::StoreRows(rows)),
-            (Message::Provisioned { .. }, Stage::Provisioning { at, history }) => {
+            (Message::Provisioned { .. }, Stage::Provisioning { at, history, outcomes }) => {
                 let at = *at;
                 log.history = std::mem::take(history);
                 log.history.cut(at);
+                for (statement, outcome) in std::mem::take(outcomes) {
+                    log.outcomes.insert(statement, outcome);
+                }
                 log.last = at;
                 log.commit = at;
                 log.applied = at;
                 log.first = at.next();
-                log.epochs_changed = true;
+                log.copying = false;
                 log.sync_wanted = true;
+                // Before the copy ends: a copy without its epochs would have nothing in common with anybody (S6).
+                log.epochs_changed = true;
+                log.save_epochs(effects);
                 effects.push(Effect::FinishProvision(at));
                 self.stage = Stage::Following;
             }
