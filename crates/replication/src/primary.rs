@@ -322,7 +322,8 @@ impl Primary {
                 && close
             {
                 (SyncState::Ready, format!("it has the log up to {}", peer.matched))
-            } else if state == SyncState::Ready && close && peer.matched >= log.commit {
+            } else if state == SyncState::Ready && self.serving && close && peer.matched >= log.commit {
+                // S4: only once it serves does a primary know all that was committed before its time.
                 (SyncState::Sync, format!("it has every commit up to {}", log.commit))
             } else {
                 continue;
