@@ -30,6 +30,8 @@ const TRIM_STEP: u64 = 10_000;
 #[derive(Debug, Default)]
 struct Peer {
     link: Option<u64>,
+    /// The version at which it asked to follow on this link.
+    followed_at: u64,
     /// The next record to send.
     next: Lsn,
     /// It has everything up to here, durable.
@@ -182,6 +184,7 @@ impl Primary {
                 {
                     effects.push(Effect::CloseLink { peer: node, link: old });
                 }
+                peer.followed_at = self.view.version;
                 peer.reading = false;
                 peer.provisioning = false;
                 peer.matched = Lsn(0);
@@ -328,6 +331,17 @@ impl Primary {
             } else {
                 continue;
             };
+            if wish == SyncState::Ready && peer.followed_at != self.view.version {
+                // S4: what it acknowledged on this link may have been on a disk that is gone, and the catalog has
+                // moved since to say so. It has to show again what it has.
+                if let Some(link) = peer.link.take() {
+                    effects.push(Effect::CloseLink { peer: *node, link });
+                }
+                if peer.asked_ready.is_some_and(|asked| self.view.version > asked) {
+                    peer.asked_ready = None; // S3: it cannot be granted any more.
+                }
+                continue;
+            }
             if peer.asked_at.is_some_and(|at| now.since(at) < ASK_AGAIN) {
                 continue;
             }

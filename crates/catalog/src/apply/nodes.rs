@@ -1,7 +1,8 @@
 //! Nodes: joining, leaving, failing, returning.
 
 use baton_model::{
-    AggregatorRole, ClusterId, Durability, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState,
+    AggregatorRole, ClusterId, Durability, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId,
+    SyncState,
 };
 
 use super::Step;
@@ -97,7 +98,12 @@ impl Step<'_> {
     /// A node answers. If its process was restarted, its primaries go on under a new epoch, so that what a dead
     /// process may have sent and the new one no longer has can be told apart (S6).
     /// If its data directory is another one, nothing it held counts any more (S4).
-    pub(super) fn set_node_online(&mut self, id: NodeId, incarnation: Incarnation, store: StoreId) -> Outcome {
+    pub(super) fn set_node_online(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        store: StoreId,
+    ) -> Outcome {
         let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
         let restarted = node.incarnation != incarnation;
         let lost = node.store != store;
@@ -128,18 +134,21 @@ impl Step<'_> {
                 .is_some_and(|database| database.durability == Durability::Async);
             let name = self.catalog.partition_name(partition_id);
             let partition = self.catalog.partitions.get_mut(&partition_id).expect("it was just listed");
-            let before = partition.clone();
             if partition.primary == id {
+                if !lost && !restarted {
+                    continue;
+                }
                 partition.primary_lost |= lost;
                 if restarted {
                     partition.epoch = partition.epoch.next();
                 }
             } else if lost || (restarted && unsynced) {
                 partition.replicas.insert(id, SyncState::Async);
-            }
-            if *partition == before {
+            } else {
                 continue;
             }
+            // Even if it was Async: what its primary knows of it is about data that is gone, so a request that was
+            // made from that knowledge must be refused (S4).
             partition.version += 1;
             let event = if !partition.primary_lost && partition.primary == id {
                 let text = format!("{name} goes on at epoch {}", partition.epoch);
