@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
+use baton_model::limits::LOG_RECORDS_KEPT;
 use baton_model::{Epoch, Instant, Key, Lsn, NodeId, PartitionId, StatementId, SyncState, TableId};
 
 use crate::history::History;
@@ -293,6 +294,8 @@ pub(crate) struct Log {
     pub(crate) sync_wanted: bool,
 }
 
+/// Log records are trimmed this many at a time.
+const TRIM_STEP: u64 = 10_000;
 /// Bytes of applied records that are kept in memory for replicas that are a little behind.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
@@ -367,6 +370,15 @@ impl Log {
             && let Some(record) = self.recent.pop_front()
         {
             self.recent_bytes -= record.bytes();
+        }
+    }
+
+    /// Forgets the oldest records once there are many more than are kept for replicas that catch up.
+    pub(crate) fn trim(&mut self, effects: &mut Vec<Effect>) {
+        let keep_from = Lsn(self.applied.0.saturating_sub(LOG_RECORDS_KEPT) + 1);
+        if keep_from.0 >= self.first.0 + TRIM_STEP {
+            self.first = keep_from;
+            effects.push(Effect::Trim(keep_from));
         }
     }
 
@@ -507,11 +519,11 @@ impl Instance {
                     primary.provision_sent(peer, link, at);
                 }
             }
-            Event::Tick => {
-                if let Role::Primary(primary) = &mut self.role {
-                    primary.tick(now, &mut self.log, effects);
-                }
-            }
+            Event::Tick => match &mut self.role {
+                Role::Primary(primary) => primary.tick(now, &mut self.log, effects),
+                Role::Replica(_) => self.log.trim(effects),
+                Role::Idle => {}
+            },
         }
     }
 

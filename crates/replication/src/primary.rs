@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_model::limits::{
-    LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX,
-};
+use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX};
 use baton_model::{Instant, Lsn, NodeId, StatementId, SyncState};
 
 use crate::instance::{Effect, Log, View, WriteError};
@@ -23,8 +21,6 @@ const CLOSE_RECORDS: u64 = 256;
 const WINDOW_RECORDS: u64 = 4 * REPLICATION_BATCH_RECORDS_MAX as u64;
 /// An unanswered request to the master aggregator is repeated after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// Log records are trimmed this many at a time.
-const TRIM_STEP: u64 = 10_000;
 
 /// How far one replica is.
 #[derive(Debug, Default)]
@@ -265,15 +261,11 @@ impl Primary {
         }
     }
 
-    /// Time-outs, requests to the master aggregator, and the trimming of the log.
+    /// Time-outs, requests to the master aggregator, and what makes quiet replicas learn of the commit point.
     pub(crate) fn tick(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
         self.note_who_is_behind(now, log);
         self.ask(now, log, effects);
-        let keep_from = Lsn(log.applied.0.saturating_sub(LOG_RECORDS_KEPT) + 1);
-        if keep_from.0 >= log.first.0 + TRIM_STEP {
-            log.first = keep_from;
-            effects.push(Effect::Trim(keep_from));
-        }
+        log.trim(effects);
         for (node, peer) in &mut self.peers {
             if let Some(link) = peer.link
                 && !peer.provisioning
