@@ -85,6 +85,9 @@ impl Primary {
         self.peers.retain(|node, _| view.replicas.contains_key(node));
         for (node, (state, _)) in &view.replicas {
             let peer = self.peers.entry(*node).or_default();
+            if self.view.replicas.get(node).is_some_and(|(before, _)| before != state) {
+                peer.asked_at = None; // That question is answered; the next one need not wait.
+            }
             if *state != SyncState::Async {
                 peer.asked_ready = None;
             } else if (peer.link.is_none() || peer.giving_up)
