@@ -42,6 +42,9 @@ struct Library {
     tests_of: &'static [&'static str],
 }
 
+/// Names every library on purpose, and nothing depends on it: see its header.
+const HOLDS_FEATURES: &str = "baton-libraries";
+
 const LIBRARIES: &[Library] = &[
     Library { packages: &["rocksdb", "librocksdb-sys"], rooms: &["baton-storage"], tests_of: &[] },
     Library { packages: &["openraft"], rooms: &["baton-consensus"], tests_of: &[] },
@@ -52,7 +55,6 @@ const LIBRARIES: &[Library] = &[
         tests_of: &[],
     },
     Library { packages: &["datafusion"], rooms: &["baton-sql"], tests_of: &[] },
-    Library { packages: &["opensrv-mysql"], rooms: &["baton-gateway"], tests_of: &[] },
     Library {
         packages: &["mysql_async"],
         rooms: &["baton-node", "baton-admin", "baton-tests", "baton-benches", "xtask"],
@@ -84,7 +86,9 @@ pub fn breaches(house: &House) -> Vec<String> {
         if room.floor == Some(0) || is_guest(room) {
             found.extend(against_purity(house, room));
         }
-        found.extend(room.edges.iter().filter_map(|edge| against_rooms(room, edge)));
+        if room.name != HOLDS_FEATURES {
+            found.extend(room.edges.iter().filter_map(|edge| against_rooms(room, edge)));
+        }
     }
     found.extend(unused_edges(house));
     found
