@@ -2,10 +2,13 @@
 
 use std::hint::black_box;
 
-use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, ReferenceWrite, Severity, event_type};
+use baton_catalog::{
+    Catalog, Command, Entry, InstancePlacement, NewNode, ReferenceWrite, Severity, event_type,
+};
 use baton_model::{
-    Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Datum, Durability, Incarnation, NodeId, NodeRole,
-    PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind, TableSchema, encode_key,
+    Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Datum, Durability, Incarnation, NodeId,
+    NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind, TableSchema,
+    encode_key,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -97,7 +100,10 @@ fn apply(criterion: &mut Criterion) {
         let mut value = 0;
         bencher.iter(|| {
             value = value % 1000 + 100;
-            log.apply(Command::SetVariable { name: "sync_replica_timeout_ms".into(), value: value.to_string() });
+            log.apply(Command::SetVariable {
+                name: "sync_replica_timeout_ms".into(),
+                value: value.to_string(),
+            });
         });
     });
     group.bench_function("set_sync_state", |bencher| {

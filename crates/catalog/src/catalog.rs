@@ -214,7 +214,10 @@ impl Catalog {
     /// All global variables with their values, by name.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
         variables::ALL.iter().map(|variable| {
-            (variable.name, self.variables.get(variable.name).map_or(variable.default, String::as_str).to_owned())
+            (
+                variable.name,
+                self.variables.get(variable.name).map_or(variable.default, String::as_str).to_owned(),
+            )
         })
     }
 
@@ -335,7 +338,9 @@ impl Catalog {
             CatalogRow::Variable(name, value) => drop(self.variables.insert(name, value)),
             CatalogRow::User(user) => drop(self.users.insert(user.name.clone(), user)),
             CatalogRow::Policy(policy) => drop(self.policies.insert(policy.name.clone(), policy)),
-            CatalogRow::Binding(binding) => drop(self.bindings.insert(binding.decision_point.clone(), binding)),
+            CatalogRow::Binding(binding) => {
+                drop(self.bindings.insert(binding.decision_point.clone(), binding))
+            }
             CatalogRow::Event(event) => drop(self.events.insert(event.id, event)),
             CatalogRow::Decision(decision) => drop(self.decisions.insert(decision.id, decision)),
             CatalogRow::Outcome(statement, index, outcome) => {

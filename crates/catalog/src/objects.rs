@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton_model::{
-    AggregatorRole, Blob, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId, NodeRole, NodeState,
-    PartitionId, ReplicationMode, StoreId, SyncState, TableSchema,
+    AggregatorRole, Blob, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId, NodeRole,
+    NodeState, PartitionId, ReplicationMode, StoreId, SyncState, TableSchema,
 };
 use serde::{Deserialize, Serialize};
 

@@ -106,7 +106,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyFounded => f.write_str("This node already belongs to a cluster"),
-            Self::NotFounded => f.write_str("This node belongs to no cluster; run BOOTSTRAP AGGREGATOR first"),
+            Self::NotFounded => {
+                f.write_str("This node belongs to no cluster; run BOOTSTRAP AGGREGATOR first")
+            }
             Self::NodeExists(address) => write!(f, "Node {address} is already in the cluster"),
             Self::NoSuchNode(node) => write!(f, "There is no node {node} in the cluster"),
             Self::WrongRole(node) => write!(f, "Node {node} has another role"),

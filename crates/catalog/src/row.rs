@@ -1,6 +1,8 @@
 //! The catalog as rows, as it lies on disk and as a snapshot streams it.
 
-use baton_model::{Blob, CatalogIndex, ClusterId, DatabaseId, Key, NodeId, PartitionId, StatementId, TableId};
+use baton_model::{
+    Blob, CatalogIndex, ClusterId, DatabaseId, Key, NodeId, PartitionId, StatementId, TableId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Counters;

@@ -40,7 +40,12 @@ pub const ALL: &[Variable] = &[
         Kind::Switch,
         "Whether the master aggregator marks aggregators offline.",
     ),
-    variable("auto_attach", "ON", Kind::Switch, "Whether a leaf that can be reached again is used again by itself."),
+    variable(
+        "auto_attach",
+        "ON",
+        Kind::Switch,
+        "Whether a leaf that can be reached again is used again by itself.",
+    ),
     variable(
         "consensus_election_timeout",
         "30000",
@@ -157,7 +162,12 @@ mod tests {
     #[test]
     fn every_default_is_a_value_of_its_variable() {
         for variable in ALL {
-            assert_eq!(variable.parse(variable.default).as_deref(), Ok(variable.default), "{}", variable.name);
+            assert_eq!(
+                variable.parse(variable.default).as_deref(),
+                Ok(variable.default),
+                "{}",
+                variable.name
+            );
         }
     }
 }

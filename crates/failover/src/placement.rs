@@ -54,7 +54,8 @@ pub fn placement(
     for position in 0..first.len().max(second.len()) {
         // Both of a pair take their turn as primary.
         let turn = [first.get(position), second.get(position)];
-        by_pair.push(turn.into_iter().flatten().filter(|node| node.is_online()).map(|node| node.id).collect());
+        by_pair
+            .push(turn.into_iter().flatten().filter(|node| node.is_online()).map(|node| node.id).collect());
     }
     by_pair.retain(|pair| !pair.is_empty());
     if by_pair.is_empty() {

@@ -24,7 +24,10 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(bytes) => {
-                write!(f, "Specified key was too long; max key length is {KEY_BYTES_MAX} bytes, this one has {bytes}")
+                write!(
+                    f,
+                    "Specified key was too long; max key length is {KEY_BYTES_MAX} bytes, this one has {bytes}"
+                )
             }
         }
     }

@@ -40,9 +40,8 @@ impl Judged {
                 health: verdict.map_or(Health::Healthy, |verdict| verdict.health),
                 reason: verdict.map_or_else(String::new, |verdict| verdict.reason.clone()),
                 failed_at: self.failed_at.get(&seen.node).copied(),
-                last_pong: age.map(|age| {
-                    Instant(self.observation.at.0.saturating_sub(u64::from(age) * 1000))
-                }),
+                last_pong: age
+                    .map(|age| Instant(self.observation.at.0.saturating_sub(u64::from(age) * 1000))),
                 answered_as: seen.report.filter(|report| report.joined).map(|r| (r.incarnation, r.store)),
                 rtt_mean_us: u64::from(seen.rtt_mean_us),
                 flaps_last_hour: seen.flaps_last_hour,

@@ -54,7 +54,9 @@ async fn metrics(State(server): State<Arc<Server>>) -> String {
     let catalog = context.catalog();
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, value: u64| {
-        text.push_str(&format!("# HELP baton_{name} {help}\n# TYPE baton_{name} gauge\nbaton_{name} {value}\n"));
+        text.push_str(&format!(
+            "# HELP baton_{name} {help}\n# TYPE baton_{name} gauge\nbaton_{name} {value}\n"
+        ));
     };
     gauge("catalog_index", "Version of the catalog that this node has.", catalog.index().0);
     let online = catalog.nodes().filter(|node| node.is_online()).count() as u64;
@@ -65,7 +67,11 @@ async fn metrics(State(server): State<Arc<Server>>) -> String {
     match &server.role {
         Role::Aggregator(aggregator) => {
             let status = aggregator.group_status();
-            gauge("master_aggregator", "1 if this node is the master aggregator.", u64::from(status.is_leader));
+            gauge(
+                "master_aggregator",
+                "1 if this node is the master aggregator.",
+                u64::from(status.is_leader),
+            );
             gauge("control_term", "Term of the control group.", status.term);
             gauge("control_log_index", "Last index of the control group's log.", status.last_log_index);
         }

@@ -38,7 +38,9 @@ pub enum IdentityError {
     #[error("the data directory {0} is in use by another node; stop that node first")]
     InUse(PathBuf),
     /// It was made for the other role.
-    #[error("the data directory {path} belongs to a {found:?}, but this node is started as {wanted:?}; give the right --role or another --data-dir")]
+    #[error(
+        "the data directory {path} belongs to a {found:?}, but this node is started as {wanted:?}; give the right --role or another --data-dir"
+    )]
     WrongRole {
         /// The directory.
         path: PathBuf,
@@ -59,7 +61,9 @@ pub enum IdentityError {
     #[error("the data directory {0} is not empty and holds no Baton node; use an empty one")]
     Foreign(PathBuf),
     /// The directory belongs to another cluster.
-    #[error("this data directory belongs to cluster {found}, not to {wanted}; wipe it, or use another --data-dir")]
+    #[error(
+        "this data directory belongs to cluster {found}, not to {wanted}; wipe it, or use another --data-dir"
+    )]
     OtherCluster {
         /// The cluster it belongs to.
         found: ClusterId,
@@ -101,7 +105,11 @@ impl DataDir {
         if known {
             let identity = dir.read()?;
             if identity.role != role {
-                return Err(IdentityError::WrongRole { path: path.into(), found: identity.role, wanted: role });
+                return Err(IdentityError::WrongRole {
+                    path: path.into(),
+                    found: identity.role,
+                    wanted: role,
+                });
             }
             return Ok((dir, identity));
         }
@@ -119,7 +127,8 @@ impl DataDir {
 
     fn read(&self) -> Result<Identity, IdentityError> {
         let path = self.path.join(FILE);
-        let text = fs::read_to_string(&path).map_err(|error| IdentityError::Io { path: path.clone(), error })?;
+        let text =
+            fs::read_to_string(&path).map_err(|error| IdentityError::Io { path: path.clone(), error })?;
         serde_json::from_str(&text)
             .map_err(|error| IdentityError::Unreadable { path, error: error.to_string() })
     }

@@ -8,7 +8,9 @@ use baton_catalog::Catalog;
 use baton_gateway::{Answer, AnswerColumn, PasswordHash, PreparedShape, Session as GatewaySession, Sessions};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{ColumnType, Datum, NodeRole, Row};
-use baton_sql::{ReadPlan, ResultSet, Session, Statement, answer_show, parameter_count, parse, plan_read, substitute};
+use baton_sql::{
+    ReadPlan, ResultSet, Session, Statement, answer_show, parameter_count, parse, plan_read, substitute,
+};
 
 use crate::context::Context;
 use crate::server::wall_clock_us;

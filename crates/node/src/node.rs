@@ -28,7 +28,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port cannot be had.
-    #[error("cannot listen on {host}:{port} for {what}: {error}; stop whoever has the port, or give --{flag}")]
+    #[error(
+        "cannot listen on {host}:{port} for {what}: {error}; stop whoever has the port, or give --{flag}"
+    )]
     Port {
         /// What it is for.
         what: &'static str,

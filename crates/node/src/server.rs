@@ -78,7 +78,8 @@ impl Server {
         Ok(match request {
             Request::Join(request) => Response::Joined(self.join(request).await),
             Request::Raft(bytes) => {
-                let group = self.aggregator()?.group().ok_or_else(|| unavailable("is in no control group"))?;
+                let group =
+                    self.aggregator()?.group().ok_or_else(|| unavailable("is in no control group"))?;
                 let answer = group.handle(&bytes).await;
                 Response::Raft(answer.map_err(|error| unavailable(&error.to_string()))?.to_vec())
             }
@@ -116,7 +117,8 @@ impl Handler for Server {
         }
         match opening {
             Opening::WatchCatalog { from } => {
-                let group = self.aggregator()?.group().ok_or_else(|| unavailable("is in no control group"))?;
+                let group =
+                    self.aggregator()?.group().ok_or_else(|| unavailable("is in no control group"))?;
                 Ok(serve_catalog(group.subscribe(from)))
             }
             Opening::Replicate { partition } => {
@@ -146,8 +148,12 @@ impl Handler for Server {
 pub async fn propose_at_master(context: Arc<Context>, entry: Entry) {
     let catalog = context.catalog();
     let heard = *context.pulse.heard().borrow();
-    let mut places: Vec<String> =
-        catalog.node(heard.from).filter(|node| !node.is_leaf()).map(|node| node.rpc_address()).into_iter().collect();
+    let mut places: Vec<String> = catalog
+        .node(heard.from)
+        .filter(|node| !node.is_leaf())
+        .map(|node| node.rpc_address())
+        .into_iter()
+        .collect();
     places.extend(catalog.aggregators().map(|node| node.rpc_address()));
     let request = Request::Propose(entry);
     for place in places {

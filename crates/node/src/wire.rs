@@ -5,7 +5,8 @@ use std::fmt;
 use baton_catalog::{CatalogRow, Entry, Outcome};
 use baton_model::errors::SqlError;
 use baton_model::{
-    Blob, CatalogIndex, ClusterId, ColumnType, Datum, Epoch, Key, Lsn, NodeId, PartitionId, Row, StatementId, TableId,
+    Blob, CatalogIndex, ClusterId, ColumnType, Datum, Epoch, Key, Lsn, NodeId, PartitionId, Row, StatementId,
+    TableId,
 };
 use baton_sql::{ChangeProgram, ScanRequest};
 use serde::de::DeserializeOwned;

@@ -28,7 +28,8 @@ impl Step<'_> {
         policy: &str,
         settings: &BTreeMap<String, String>,
     ) -> Outcome {
-        let module = self.catalog.policies.get(policy).ok_or_else(|| Rejection::NoSuchPolicy(policy.into()))?;
+        let module =
+            self.catalog.policies.get(policy).ok_or_else(|| Rejection::NoSuchPolicy(policy.into()))?;
         let hash = module.hash.clone();
         for point in decision_points {
             if !module.decision_points.contains(point) {

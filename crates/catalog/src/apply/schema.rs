@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_model::limits::{COLUMNS_MAX, IDENTIFIER_BYTES_MAX, PARTITIONS_MAX};
 use baton_model::{
-    DatabaseId, Durability, Epoch, NodeId, PartitionId, ReplicationMode, SyncState, TableId, TableKind, TableSchema,
+    DatabaseId, Durability, Epoch, NodeId, PartitionId, ReplicationMode, SyncState, TableId, TableKind,
+    TableSchema,
 };
 
 use super::Step;
@@ -97,7 +98,11 @@ impl Step<'_> {
             .map(|found| found.id)
             .ok_or_else(|| Rejection::NoSuchDatabase(database.into()))?;
         if self.catalog.table(database_id, &schema.name).is_some() {
-            return if if_not_exists { self.done() } else { Err(Rejection::TableExists(schema.name.clone())) };
+            return if if_not_exists {
+                self.done()
+            } else {
+                Err(Rejection::TableExists(schema.name.clone()))
+            };
         }
         check_name(&schema.name)?;
         if schema.columns.is_empty() || schema.columns.len() > COLUMNS_MAX {
@@ -159,11 +164,7 @@ impl Step<'_> {
             }
             self.changed.insert(RowKey::ReferenceRow(write.table, key.clone()));
         }
-        Ok(Reply::Written {
-            affected_rows: write.affected_rows,
-            last_insert_id: write.last_insert_id,
-            index,
-        })
+        Ok(Reply::Written { affected_rows: write.affected_rows, last_insert_id: write.last_insert_id, index })
     }
 }
 

@@ -97,11 +97,12 @@ impl Aggregator {
         let first = NodeId(1);
         let rpc_address = format!("{host}:{}", config.rpc_port);
         let broken = |error: String| SqlError::new(ErrorCode::UnknownError, error);
-        self.context
-            .join(cluster, first, vec![rpc_address])
-            .map_err(|error| refused(error.to_string()))?;
+        self.context.join(cluster, first, vec![rpc_address]).map_err(|error| refused(error.to_string()))?;
         let group = self.open_group().await.map_err(|error| broken(error.to_string()))?;
-        group.found(baton_consensus::Address { host: host.to_owned(), rpc_port: config.rpc_port }).await.map_err(|error| broken(error.to_string()))?;
+        group
+            .found(baton_consensus::Address { host: host.to_owned(), rpc_port: config.rpc_port })
+            .await
+            .map_err(|error| broken(error.to_string()))?;
         let node = NewNode {
             host: host.to_owned(),
             sql_port: config.sql_port,
@@ -143,7 +144,12 @@ impl Aggregator {
                     name: module.name().to_owned(),
                     version: module.manifest().version.clone(),
                     hash: module.hash().to_owned(),
-                    decision_points: module.manifest().decision_points.iter().map(ToString::to_string).collect(),
+                    decision_points: module
+                        .manifest()
+                        .decision_points
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                     bytes: Blob::new(builtin.bytes),
                 })
             })
@@ -170,8 +176,10 @@ impl Aggregator {
                     let text = "Voting members need consensus: SET GLOBAL consensus_enabled = ON first";
                     return Err(refused(text).into());
                 }
-                let role = if voting_member { AggregatorRole::VotingMember } else { AggregatorRole::Follower };
-                let (answer, node) = self.add(id, &login, NodeRole::Aggregator, Some(role), None, catalog).await?;
+                let role =
+                    if voting_member { AggregatorRole::VotingMember } else { AggregatorRole::Follower };
+                let (answer, node) =
+                    self.add(id, &login, NodeRole::Aggregator, Some(role), None, catalog).await?;
                 self.await_member(node, voting_member).await?;
                 Ok(answer)
             }
@@ -180,7 +188,9 @@ impl Aggregator {
                 let group = match group {
                     Some(group) if group == 1 || (group == 2 && redundancy == 2) => group,
                     Some(group) => {
-                        let text = format!("There is no availability group {group}; redundancy_level is {redundancy}");
+                        let text = format!(
+                            "There is no availability group {group}; redundancy_level is {redundancy}"
+                        );
                         return Err(refused(text).into());
                     }
                     None => smallest_group(catalog, redundancy),
@@ -191,7 +201,10 @@ impl Aggregator {
             ClusterStatement::RemoveAggregator(address) => {
                 let node = self.aggregator_at(catalog, &address)?;
                 if node == self.context.node() {
-                    return Err(refused("The master aggregator cannot be removed; PROMOTE another one first").into());
+                    return Err(refused(
+                        "The master aggregator cannot be removed; PROMOTE another one first",
+                    )
+                    .into());
                 }
                 let answer = self.commit(id, Command::RemoveNode { node }).await?;
                 self.await_removal(node).await?;
@@ -205,10 +218,9 @@ impl Aggregator {
                         known.map_err(|error| SqlError::new(ErrorCode::WrongArguments, error.to_string()))?;
                         vec![point]
                     }
-                    None => catalog
-                        .policy(&policy)
-                        .map(|module| module.decision_points.clone())
-                        .ok_or_else(|| SqlError::from(&baton_catalog::Rejection::NoSuchPolicy(policy.clone())))?,
+                    None => catalog.policy(&policy).map(|module| module.decision_points.clone()).ok_or_else(
+                        || SqlError::from(&baton_catalog::Rejection::NoSuchPolicy(policy.clone())),
+                    )?,
                 };
                 self.check_settings(catalog, &decision_points, &policy, &settings).await?;
                 self.commit(id, Command::BindPolicy { decision_points, policy, settings }).await
@@ -231,13 +243,17 @@ impl Aggregator {
     ) -> Result<(), SqlError> {
         let Some(stored) = catalog.policy(policy) else { return Ok(()) };
         let (host, bytes, settings) = (self.host.clone(), stored.bytes.clone(), settings.clone());
-        let points: Vec<DecisionPoint> = decision_points.iter().filter_map(|point| point.parse().ok()).collect();
+        let points: Vec<DecisionPoint> =
+            decision_points.iter().filter_map(|point| point.parse().ok()).collect();
         let checked = tokio::task::spawn_blocking(move || {
             let module = host.compile(&bytes).map_err(|error| error.to_string())?;
-            points.into_iter().try_for_each(|point| module.check(point, &settings).map_err(|error| error.to_string()))
+            points
+                .into_iter()
+                .try_for_each(|point| module.check(point, &settings).map_err(|error| error.to_string()))
         });
         let checked = checked.await.map_err(|error| error.to_string()).and_then(|checked| checked);
-        checked.map_err(|error| SqlError::new(ErrorCode::WrongArguments, format!("Policy '{policy}': {error}")))
+        checked
+            .map_err(|error| SqlError::new(ErrorCode::WrongArguments, format!("Policy '{policy}': {error}")))
     }
 
     fn aggregator_at(&self, catalog: &Catalog, address: &Address) -> Result<NodeId, SqlError> {
@@ -266,7 +282,9 @@ impl Aggregator {
         let cluster = catalog.cluster().ok_or(ForwardRefusal::NotTheMaster)?;
         if let Some(other) = known.cluster {
             let text = if other == cluster {
-                format!("{host}:{port} already belongs to this cluster; if it was removed, wipe its data directory")
+                format!(
+                    "{host}:{port} already belongs to this cluster; if it was removed, wipe its data directory"
+                )
             } else {
                 format!("{host}:{port} belongs to cluster {other}; wipe its data directory first")
             };
@@ -294,7 +312,9 @@ impl Aggregator {
         let address = format!("{host}:{}", known.rpc_port);
         match self.context.ask(&address, &request, REACH).await {
             Ok(Response::Joined(Ok(()))) => Ok((answer, node)),
-            Ok(Response::Joined(Err(why))) => Err(refused(format!("{host}:{port} refused to join: {why}")).into()),
+            Ok(Response::Joined(Err(why))) => {
+                Err(refused(format!("{host}:{port} refused to join: {why}")).into())
+            }
             Ok(_) => Err(refused(format!("{address} is no Baton node of this version")).into()),
             // A leaf is invited again by the supervisor as soon as it answers.
             Err(error) if role == NodeRole::Leaf => {
@@ -302,7 +322,9 @@ impl Aggregator {
                 Ok((answer, node))
             }
             Err(error) => {
-                let text = format!("{host}:{port} was added but does not answer at {address}: {error}; REMOVE it or start it");
+                let text = format!(
+                    "{host}:{port} was added but does not answer at {address}: {error}; REMOVE it or start it"
+                );
                 Err(refused(text).into())
             }
         }

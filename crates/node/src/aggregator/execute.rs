@@ -9,7 +9,10 @@ use baton_failover::placement;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::PARTITIONS_MAX;
 use baton_model::{CatalogIndex, StatementId};
-use baton_sql::{InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert, execute_query, parse, substitute};
+use baton_sql::{
+    InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert, execute_query, parse,
+    substitute,
+};
 
 use super::Aggregator;
 use super::master::ProposalError;
@@ -130,7 +133,10 @@ impl Aggregator {
                 let bound = bind_change(&change, &catalog, &session)?;
                 answer(self.change_reference(id, bound).await?, catalog.index())
             }
-            _ => Err(SqlError::new(ErrorCode::NotSupported, "This statement is not for the master aggregator").into()),
+            _ => {
+                Err(SqlError::new(ErrorCode::NotSupported, "This statement is not for the master aggregator")
+                    .into())
+            }
         }
     }
 
@@ -150,7 +156,8 @@ impl Aggregator {
             SchemaStatement::CreateDatabase { name, if_not_exists, replication, durability, partitions } => {
                 let leaves = u32::try_from(catalog.leaves().count()).unwrap_or(u32::MAX);
                 let per_leaf = u32::try_from(catalog.number("default_partitions_per_leaf")).unwrap_or(1);
-                let count = partitions.unwrap_or_else(|| leaves.saturating_mul(per_leaf).clamp(1, PARTITIONS_MAX));
+                let count =
+                    partitions.unwrap_or_else(|| leaves.saturating_mul(per_leaf).clamp(1, PARTITIONS_MAX));
                 let placements = placement(catalog, count, catalog.number("redundancy_level"))
                     .map_err(|error| SqlError::new(ErrorCode::OperationRefused, error.to_string()))?;
                 Command::CreateDatabase { name, if_not_exists, replication, durability, placements }

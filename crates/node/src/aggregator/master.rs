@@ -40,7 +40,9 @@ impl From<ProposalError> for SqlError {
             ),
             ProposalError::Unknown(why) => Self::new(
                 ErrorCode::OutcomeUnknown,
-                format!("The master aggregator was lost; whether the statement was carried out is unknown: {why}"),
+                format!(
+                    "The master aggregator was lost; whether the statement was carried out is unknown: {why}"
+                ),
             ),
         }
     }
@@ -189,7 +191,8 @@ impl Aggregator {
 
     /// Waits, a bounded time, until this node's catalog has an index: a client reads its own changes.
     pub async fn wait_for_index(&self, index: CatalogIndex) {
-        let waited = super::supervisor::until(self, Duration::from_secs(5), |catalog| catalog.index() >= index);
+        let waited =
+            super::supervisor::until(self, Duration::from_secs(5), |catalog| catalog.index() >= index);
         if waited.await.is_err() {
             debug!(%index, "this node's catalog is behind the master aggregator's answer");
         }

@@ -125,10 +125,9 @@ impl Aggregator {
             .get_or_try_init(|| async {
                 let wire = Arc::new(GroupWire(Arc::clone(&self.context)));
                 let config = ControlConfig::default();
-                let group =
-                    ControlGroup::open(self.context.dir().path(), self.context.node(), wire, config)
-                        .await
-                        .map_err(|error| StartError::Internal(error.to_string()))?;
+                let group = ControlGroup::open(self.context.dir().path(), self.context.node(), wire, config)
+                    .await
+                    .map_err(|error| StartError::Internal(error.to_string()))?;
                 let group = Arc::new(group);
                 tokio::spawn(Arc::clone(self).follow_group(Arc::clone(&group)));
                 Ok(group)
@@ -259,8 +258,7 @@ impl Aggregator {
                 targets = wanted;
             }
             let wanted = catalog.number("heartbeat_interval_ms");
-            if wanted != interval
-                && self.heartbeat.set_interval(Duration::from_millis(wanted)).await.is_ok()
+            if wanted != interval && self.heartbeat.set_interval(Duration::from_millis(wanted)).await.is_ok()
             {
                 interval = wanted;
             }
@@ -342,7 +340,9 @@ async fn log_changes(
         info!(node = %change.node, address, from = %change.from, to = %change.to, reason = change.reason, "health");
     }
     if !context.shutdown.is_cancelled() {
-        error!("the heartbeat thread has ended; an aggregator that sees nobody must not decide: the node stops");
+        error!(
+            "the heartbeat thread has ended; an aggregator that sees nobody must not decide: the node stops"
+        );
         context.shutdown.cancel();
     }
 }

@@ -104,7 +104,8 @@ impl Aggregator {
             if let Some(outcome) = catalog.outcome(statement) {
                 return Ok(outcome.clone());
             }
-            let version = catalog.table_by_id(table).ok_or_else(|| failed(&Rejection::TableGone(table)))?.version;
+            let version =
+                catalog.table_by_id(table).ok_or_else(|| failed(&Rejection::TableGone(table)))?.version;
             let (rows, affected_rows) = compute(&catalog)?;
             let write =
                 ReferenceWrite { table, expected_version: version, rows, affected_rows, last_insert_id };

@@ -18,7 +18,8 @@ use tracing::debug;
 use super::Aggregator;
 use crate::context::AskError;
 use crate::wire::{
-    DataRefusal, GetRequest, Opening, Request, Response, ScanNews, WriteOperation, WriteRequest, decode, encode,
+    DataRefusal, GetRequest, Opening, Request, Response, ScanNews, WriteOperation, WriteRequest, decode,
+    encode,
 };
 
 /// Between two attempts, if nothing tells that it is worth one earlier.
@@ -53,7 +54,10 @@ impl Aggregator {
     fn primary(&self, partition: PartitionId) -> Result<Option<(NodeId, String)>, SqlError> {
         let catalog = self.context.catalog();
         if catalog.partition(partition).is_none() {
-            return Err(SqlError::new(ErrorCode::UnknownDatabase, "Unknown database: it was dropped meanwhile"));
+            return Err(SqlError::new(
+                ErrorCode::UnknownDatabase,
+                "Unknown database: it was dropped meanwhile",
+            ));
         }
         Ok(catalog.serving(partition).map(|node| (node.id, node.rpc_address())))
     }
@@ -255,7 +259,10 @@ impl Scanner for LeafScanner {
 }
 
 fn lost(why: &str) -> SqlError {
-    SqlError::new(ErrorCode::LeafUnreachable, format!("A leaf was lost while it sent rows; send the query again: {why}"))
+    SqlError::new(
+        ErrorCode::LeafUnreachable,
+        format!("A leaf was lost while it sent rows; send the query again: {why}"),
+    )
 }
 
 /// The next message of a scan, within a bound.

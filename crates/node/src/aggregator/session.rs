@@ -13,15 +13,17 @@ use baton_model::{
     Blob, DatabaseId, Datum, Key, PartitionId, Row, StatementId, TableKind, decode_row, encode_row,
 };
 use baton_sql::{
-    BoundChange, BoundInsert, ClusterStatement, InsertPlan, Partitions, Place, PointGet, Query, ReadPlan, Session,
-    Statement, answer_show, bind_change, bind_insert, classify, execute_query, explain_query, ordinal, plan_read,
-    row_key,
+    BoundChange, BoundInsert, ClusterStatement, InsertPlan, Partitions, Place, PointGet, Query, ReadPlan,
+    Session, Statement, answer_show, bind_change, bind_insert, classify, execute_query, explain_query,
+    ordinal, plan_read, row_key,
 };
 use futures::future::join_all;
 
 use super::Aggregator;
 use super::route::LeafScanner;
-use crate::local_sql::{answer, asks_identity, identity, node_variables, password_hash, shape, with_parameters};
+use crate::local_sql::{
+    answer, asks_identity, identity, node_variables, password_hash, shape, with_parameters,
+};
 use crate::server::wall_clock_us;
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, WriteOperation};
 
@@ -83,9 +85,9 @@ impl GatewaySession for ClientSession {
         self.session.now_us = wall_clock_us();
         let status = self.aggregator.group_status();
         self.session.master = status.leader;
-        let master = status.leader.map(|leader| {
-            if status.is_leader { "self".to_owned() } else { catalog.address_of(leader) }
-        });
+        let master = status
+            .leader
+            .map(|leader| if status.is_leader { "self".to_owned() } else { catalog.address_of(leader) });
         self.session.node_variables = node_variables(&self.aggregator.context, master);
         if let Statement::Cluster(ClusterStatement::BootstrapAggregator { host, port }) = &statement {
             self.aggregator.bootstrap(host, *port).await?;
@@ -307,7 +309,8 @@ impl ClientSession {
     /// Rows by key: from the catalog, or from each partition at the same time.
     async fn points(&self, points: &PointGet, catalog: &Catalog) -> Result<Vec<Row>, SqlError> {
         let schema = &points.schema;
-        let garbled = |error: baton_model::RowError| SqlError::new(ErrorCode::UnknownError, error.to_string());
+        let garbled =
+            |error: baton_model::RowError| SqlError::new(ErrorCode::UnknownError, error.to_string());
         if schema.kind == TableKind::Reference {
             let found = points.keys.iter().filter_map(|(_, key)| catalog.reference_row(schema.id, key));
             return found.map(|bytes| decode_row(bytes).map_err(garbled)).collect();
@@ -331,10 +334,9 @@ impl ClientSession {
 }
 
 fn partitions_of(catalog: &Catalog, database: DatabaseId) -> Result<u32, SqlError> {
-    catalog
-        .database_by_id(database)
-        .map(|database| database.partitions)
-        .ok_or_else(|| SqlError::new(ErrorCode::UnknownDatabase, "Unknown database: it was dropped meanwhile"))
+    catalog.database_by_id(database).map(|database| database.partitions).ok_or_else(|| {
+        SqlError::new(ErrorCode::UnknownDatabase, "Unknown database: it was dropped meanwhile")
+    })
 }
 
 impl Aggregator {
@@ -346,7 +348,8 @@ impl Aggregator {
     pub async fn number_rows(&self, bound: &mut BoundInsert) -> Result<u64, SqlError> {
         let table = bound.schema.id;
         if let Some(given) = bound.auto_increment_given {
-            let known = self.context.catalog().table_by_id(table).map_or(1, |table| table.auto_increment_next);
+            let known =
+                self.context.catalog().table_by_id(table).map_or(1, |table| table.auto_increment_next);
             if given >= known {
                 self.take_auto_increment(table, 0, given.saturating_add(1)).await?;
             }

@@ -46,11 +46,19 @@ impl Aggregator {
             Show::ClusterStatus => Ok(self.show_cluster_status(catalog).await),
             Show::Partitions { extended, database: named } => {
                 let name = named.as_deref().or(database);
-                let name = name.ok_or_else(|| SqlError::new(ErrorCode::NoDatabase, "No database selected"))?;
+                let name =
+                    name.ok_or_else(|| SqlError::new(ErrorCode::NoDatabase, "No database selected"))?;
                 show_partitions(catalog, name, *extended)
             }
             Show::Processlist => Ok(table(
-                &[("Id", NUMBER), ("User", TEXT), ("Host", TEXT), ("db", TEXT), ("Command", TEXT), ("Info", TEXT)],
+                &[
+                    ("Id", NUMBER),
+                    ("User", TEXT),
+                    ("Host", TEXT),
+                    ("db", TEXT),
+                    ("Command", TEXT),
+                    ("Info", TEXT),
+                ],
                 Vec::new(),
             )),
             _ => Err(SqlError::new(ErrorCode::NotSupported, "This SHOW is not supported")),
@@ -90,7 +98,12 @@ impl Aggregator {
             ("Runtime_State", TEXT),
         ];
         if extended {
-            columns.extend([("Rpc_Port", NUMBER), ("Http_Port", NUMBER), ("Term", NUMBER), ("Log_Index", NUMBER)]);
+            columns.extend([
+                ("Rpc_Port", NUMBER),
+                ("Http_Port", NUMBER),
+                ("Term", NUMBER),
+                ("Log_Index", NUMBER),
+            ]);
         }
         let rows = catalog.aggregators().map(|node| {
             let me = node.id == self.context.node();

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_catalog::{Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type};
+use baton_catalog::{
+    Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
+};
 use baton_failover::{Chosen, Plan, Problem, Promoter, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
@@ -68,7 +70,13 @@ struct Supervision {
 }
 
 impl Supervision {
-    async fn look(&mut self, aggregator: &Arc<Aggregator>, catalog: &Arc<Catalog>, judged: &Judged, term: u64) {
+    async fn look(
+        &mut self,
+        aggregator: &Arc<Aggregator>,
+        catalog: &Arc<Catalog>,
+        judged: &Judged,
+        term: u64,
+    ) {
         let me = aggregator.context.node();
         let mut commands = self.announce(aggregator, catalog, me, term);
         let sight = judged.sight();
@@ -134,9 +142,10 @@ impl Supervision {
 
     /// Events about policies that did not answer, each at most once a minute.
     fn fallbacks(&mut self, judged: &Judged, records: &[Record]) -> Vec<Command> {
-        let of_tick = judged.decision.iter().filter(|decision| !decision.hash.is_empty()).filter_map(|decision| {
-            Some((decision.hash.clone(), decision.module.clone(), decision.fallback.clone()?))
-        });
+        let of_tick =
+            judged.decision.iter().filter(|decision| !decision.hash.is_empty()).filter_map(|decision| {
+                Some((decision.hash.clone(), decision.module.clone(), decision.fallback.clone()?))
+            });
         let of_records = records
             .iter()
             .filter(|record| !record.fallback.is_empty() && !record.hash.is_empty())

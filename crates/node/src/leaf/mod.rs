@@ -124,10 +124,7 @@ impl Leaf {
         for handle in &running {
             if !wanted.contains(&handle.partition()) {
                 handle.stop().await;
-                self.instances
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&handle.partition());
+                self.instances.write().unwrap_or_else(PoisonError::into_inner).remove(&handle.partition());
             }
         }
         for partition in self.store.partitions()? {
@@ -152,12 +149,8 @@ impl Leaf {
                     let sync = catalog
                         .database_by_id(id.database)
                         .is_none_or(|database| database.durability == Durability::Sync);
-                    let handle = PartitionHandle::start(
-                        Arc::clone(&self.context),
-                        Arc::clone(&self.store),
-                        id,
-                        sync,
-                    )?;
+                    let handle =
+                        PartitionHandle::start(Arc::clone(&self.context), Arc::clone(&self.store), id, sync)?;
                     self.instances
                         .write()
                         .unwrap_or_else(PoisonError::into_inner)

@@ -11,9 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use baton_catalog::{Catalog, Command, Entry};
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
-use baton_model::{
-    Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId,
-};
+use baton_model::{Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
 use baton_replication::{
     Effect, Event, History, Instance, Known, LockTable, Message, Payload, Record, Saved, Settings,
     StatementOutcome, View, Write, WriteError,
@@ -216,8 +214,7 @@ fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
         }
         from = end.next();
     }
-    let Epochs { epoch, history } =
-        epochs.unwrap_or(Epochs { epoch: Epoch(0), history: History::default() });
+    let Epochs { epoch, history } = epochs.unwrap_or(Epochs { epoch: Epoch(0), history: History::default() });
     Ok(Saved { epoch, history, first, last, applied, unapplied, outcomes })
 }
 
@@ -340,9 +337,7 @@ impl Task {
                 Some(event)
             }
             Input::Write { write, reply } => Some(Event::Write { ticket: self.ticket(reply), write }),
-            Input::Await { statement, reply } => {
-                Some(Event::Await { ticket: self.ticket(reply), statement })
-            }
+            Input::Await { statement, reply } => Some(Event::Await { ticket: self.ticket(reply), statement }),
             Input::Link { peer, link, sender, opened_here } => {
                 self.links.insert(link, (peer, sender));
                 opened_here.then_some(Event::LinkUp { peer, link })
@@ -398,8 +393,7 @@ impl Task {
                 }
             }
             Effect::RequestSyncState { epoch, version, replica, state, reason } => {
-                let command =
-                    Command::SetSyncState { partition: id, epoch, version, replica, state, reason };
+                let command = Command::SetSyncState { partition: id, epoch, version, replica, state, reason };
                 let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
                 tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
             }

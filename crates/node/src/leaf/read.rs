@@ -68,7 +68,8 @@ fn scan(
     let mut feed = |rows: &mut Vec<Row>| -> Result<bool, DataRefusal> {
         let batch = scan.feed(rows).map_err(DataRefusal::Failed)?;
         rows.clear();
-        let gone = batch.is_some_and(|batch| news.blocking_send(encode(&ScanNews::Batch(batch)).into()).is_err());
+        let gone =
+            batch.is_some_and(|batch| news.blocking_send(encode(&ScanNews::Batch(batch)).into()).is_err());
         Ok(gone || scan.is_done())
     };
     instance

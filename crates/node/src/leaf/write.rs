@@ -48,7 +48,8 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
     let patience = Duration::from_millis(request.lock_wait_ms);
     match request.operation {
         WriteOperation::Insert { table, replace, rows } => {
-            let _locks = Locks::take(instance, rows.iter().map(|(key, _)| (table, key.clone())), patience).await?;
+            let _locks =
+                Locks::take(instance, rows.iter().map(|(key, _)| (table, key.clone())), patience).await?;
             if let Some(affected) = earlier(instance, request.statement).await? {
                 return Ok(affected);
             }
@@ -204,7 +205,8 @@ async fn meant(
                     chosen.extend(meant.map(|(key, _)| key));
                     rows.clear();
                     if chosen.len() > STATEMENT_ROWS_MAX {
-                        let text = format!("a statement changes at most {STATEMENT_ROWS_MAX} rows of a partition");
+                        let text =
+                            format!("a statement changes at most {STATEMENT_ROWS_MAX} rows of a partition");
                         return Err(DataRefusal::Failed(SqlError::new(ErrorCode::TooBig, text)));
                     }
                 }
