@@ -1,0 +1,226 @@
+//! Runs the stories in `tests/scripts`: a partition's instances, in the order in which things happen to them.
+//!
+//! Printed is every effect of every instance, and what the master aggregator, n1, answers. After each command all
+//! rules of the safety kernel are checked.
+
+mod world;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use baton_model::{Durability, Epoch, Lsn, NodeId, ReplicationMode, StatementId, TableId};
+use baton_replication::{Event, Message, Mutation, Write};
+use goldenscript::{Command, Context, Runner};
+
+use self::world::{Hold, Move, PARTITION, World};
+
+test_each_file::test_each_path! { in "crates/replication/tests/scripts" as scripts => tell }
+
+fn tell(path: &Path) {
+    goldenscript::run(&mut Story { world: new_world(2, ReplicationMode::Sync, Durability::Sync) }, path)
+        .expect("the script is readable");
+}
+
+struct Story {
+    world: World,
+}
+
+fn new_world(leaves: u64, replication: ReplicationMode, durability: Durability) -> World {
+    let mut world = World::new(leaves, replication, durability);
+    world.tells_effects = true;
+    world
+}
+
+impl Runner for Story {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let mut args = command.consume_args();
+        let world = &mut self.world;
+        match command.name.as_str() {
+            // cluster [up] leaves=2 [replication=async] [durability=async] : leaves n2 and up; n2 is primary.
+            // If it is up, what happens until it serves is not told.
+            "cluster" => {
+                let leaves = args.take_key("leaves").map_or(Ok(2), str::parse)?;
+                let replication = match args.take_key("replication") {
+                    Some("async") => ReplicationMode::Async,
+                    _ => ReplicationMode::Sync,
+                };
+                let durability = match args.take_key("durability") {
+                    Some("async") => Durability::Async,
+                    _ => Durability::Sync,
+                };
+                *world = new_world(leaves, replication, durability);
+                if args.next_pos() == Some("up") {
+                    rest(world);
+                    world.pass(Duration::from_millis(100));
+                    rest(world);
+                    world.story.clear();
+                }
+            }
+            // run [2s] : what waits happens in order; then time passes in steps of 100 ms.
+            "run" => {
+                let time = args.next_pos().map_or(Ok(Duration::ZERO), duration)?;
+                let end = world.now + time;
+                rest(world);
+                while world.now < end {
+                    world.pass(Duration::from_millis(100));
+                    rest(world);
+                }
+            }
+            // tick n2 [600ms] : time passes for one leaf only.
+            "tick" => {
+                let id = node(args.next_pos())?;
+                world.now = world.now + args.next_pos().map_or(Ok(Duration::ZERO), duration)?;
+                world.step(id, vec![Event::Tick]);
+            }
+            // hold disk n2 | hold catalog n2 | hold wire n2 n3 | hold master; `free` lets it go.
+            "hold" | "free" => {
+                let hold = match args.next_pos() {
+                    Some("disk") => Hold::Disk(node(args.next_pos())?),
+                    Some("catalog") => Hold::Catalog(node(args.next_pos())?),
+                    Some("wire") => Hold::Wire(node(args.next_pos())?, node(args.next_pos())?),
+                    Some("master") => Hold::Master,
+                    other => return Err(format!("hold what? {other:?}").into()),
+                };
+                if command.name == "hold" {
+                    world.held.insert(hold)
+                } else {
+                    world.held.remove(&hold)
+                };
+            }
+            // deliver n2 n3 [2] : so many messages from n2 reach n3, each in a step of its own.
+            "deliver" => {
+                let (from, to) = (node(args.next_pos())?, node(args.next_pos())?);
+                let count = args.next_pos().map_or(Ok(1), str::parse)?;
+                let link = *world.links_between(from, to).last().ok_or("no link")?;
+                for _ in 0..count {
+                    world.play(Move::Deliver(link, to), 1);
+                }
+            }
+            // write n2 s1 a=1 b= : a statement that writes rows; an empty value deletes.
+            "write" => {
+                let id = node(args.next_pos())?;
+                let statement = statement(args.next_pos())?;
+                let mut mutations = Vec::new();
+                while let Some((key, value)) = args.next_key() {
+                    let row = (!value.is_empty()).then(|| value.as_bytes().to_vec().into());
+                    mutations.push(Mutation { table: TableId(1), key: key.as_bytes().to_vec(), row });
+                }
+                let affected_rows = mutations.len() as u64;
+                world.write(id, Write { statement, affected_rows, mutations });
+            }
+            "await" => {
+                let id = node(args.next_pos())?;
+                world.await_statement(id, statement(args.next_pos())?);
+            }
+            "known" => {
+                let id = node(args.next_pos())?;
+                let statement = statement(args.next_pos())?;
+                let known = world.leaves[&id].instance.as_ref().map(|i| i.known(statement));
+                world.tell(format_args!("{known:?}"));
+            }
+            "offline" => {
+                world.note_offline(node(args.next_pos())?);
+            }
+            "online" => world.note_online(node(args.next_pos())?),
+            "promote" => drop(world.promote(node(args.next_pos())?)),
+            "degrade" => drop(world.degrade(node(args.next_pos())?)),
+            // crash n2 [lost=3] : the last so many writes that were not synced are gone.
+            "crash" => {
+                let lost = args.take_key("lost").map_or(Ok(0), str::parse)?;
+                world.crash(node(args.next_pos())?, lost);
+            }
+            "start" => world.restart(node(args.next_pos())?),
+            "lose-disk" => world.lose_disk(node(args.next_pos())?),
+            // break n2 n3 : the network loses the links between two leaves.
+            "break" => {
+                let (a, b) = (node(args.next_pos())?, node(args.next_pos())?);
+                for link in world.links_between(a, b) {
+                    world.break_link(link);
+                }
+            }
+            // requests [lose] : what is on its way to the master aggregator.
+            "requests" => {
+                if args.next_pos() == Some("lose") {
+                    world.requests.clear();
+                }
+                let count = world.requests.len();
+                world.tell(format_args!("{count} requests are on their way"));
+            }
+            // forge n3 from=n2 epoch=1 : a message of that epoch comes out of the link, whoever sent it.
+            "forge" => {
+                let to = node(args.next_pos())?;
+                let peer = node(args.take_key("from"))?;
+                let epoch = Epoch(args.take_key("epoch").ok_or("which epoch?")?.parse()?);
+                let link = *world.links_between(peer, to).last().ok_or("no link")?;
+                let message = Message::Append { epoch, after: Lsn(0), records: vec![], commit: Lsn(0) };
+                world.step(to, vec![Event::Received { peer, link, message }]);
+            }
+            // show : how the instances are and what is on their disks.
+            "show" => show(world)?,
+            name => return Err(format!("unknown command {name}").into()),
+        }
+        args.reject_next()?;
+        match world.checks.violations.first() {
+            Some(violation) => Err(format!("{}{violation}", world.story).into()),
+            None => Ok(std::mem::take(&mut world.story)),
+        }
+    }
+}
+
+/// What waits happens in order, until nothing waits.
+fn rest(world: &mut World) {
+    for _ in 0..10_000 {
+        let Some(first) = world.moves().first().copied() else { return };
+        world.play(first, 1);
+    }
+    world.tell("there is no end to it");
+}
+
+fn show(world: &mut World) -> Result<(), Box<dyn Error>> {
+    let partition = world.partition();
+    let states: Vec<String> = partition.replicas.iter().map(|(id, state)| format!("{id} {state}")).collect();
+    let (epoch, version, primary) = (partition.epoch, partition.version, partition.primary);
+    let mut text = format!("{PARTITION} {epoch} v{version} primary={primary} [{}]\n", states.join(", "));
+    for (id, leaf) in &world.leaves {
+        let Some(instance) = &leaf.instance else {
+            writeln!(text, "{id} down")?;
+            continue;
+        };
+        let (last, commit, applied) = instance.positions();
+        let serves = if instance.serves() { ", serves" } else { "" };
+        let role = instance.role_name();
+        writeln!(
+            text,
+            "{id} {role} {} last={last} commit={commit} applied={applied}{serves}",
+            instance.epoch()
+        )?;
+        let rows = leaf.disk.now.rows.iter();
+        let rows = rows.map(|((_, key), row)| format!("{}={}", utf8(key), utf8(row))).collect::<Vec<_>>();
+        writeln!(text, "   log [{}] rows {}", leaf.disk.now.history, rows.join(" "))?;
+    }
+    world.story.push_str(&text);
+    Ok(())
+}
+
+fn utf8(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn node(name: Option<&str>) -> Result<NodeId, Box<dyn Error>> {
+    Ok(NodeId(name.and_then(|name| name.strip_prefix('n')).ok_or("which node?")?.parse()?))
+}
+
+fn statement(name: Option<&str>) -> Result<StatementId, Box<dyn Error>> {
+    Ok(StatementId(name.and_then(|name| name.strip_prefix('s')).ok_or("which statement?")?.parse()?))
+}
+
+fn duration(text: &str) -> Result<Duration, Box<dyn Error>> {
+    match text.strip_suffix("ms") {
+        Some(millis) => Ok(Duration::from_millis(millis.parse()?)),
+        None => Ok(Duration::from_secs_f64(text.trim_end_matches('s').parse()?)),
+    }
+}

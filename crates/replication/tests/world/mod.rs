@@ -1,0 +1,708 @@
+//! A small world for replication cores: leaves with disks, links between them, a catalog, and time as a number.
+//!
+//! Everything that waits to happen is a [`Move`]: a message, a sync, a leaf's next view of the catalog.
+//! A script plays the moves in order, the simulation in any order; [`Checks`] watches both.
+//! The shell's part is played as `node` plays it: effects are carried out in order, a link's messages come in order,
+//! and what a process had not synced may be gone after it.
+
+#![allow(dead_code, reason = "scripts and simulation each use a part")]
+
+pub mod checks;
+pub mod disk;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Outcome, Partition};
+use baton_model::limits::REPLICATION_BATCH_RECORDS_MAX;
+use baton_model::{
+    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Incarnation, Instant, NodeId, NodeRole,
+    PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
+};
+use baton_replication::{Effect, Event, Instance, Message, Settings, View, Write};
+
+use self::checks::Checks;
+use self::disk::{Disk, Rows, Write as DiskWrite};
+
+/// The one partition of this world.
+pub const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
+/// A replica that is silent for this long is reported.
+pub const SYNC_REPLICA_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two attempts to open a link.
+const LINK_RETRY: Duration = Duration::from_millis(100);
+
+/// One leaf.
+pub struct Leaf {
+    pub up: bool,
+    pub incarnation: Incarnation,
+    pub store: StoreId,
+    pub disk: Disk,
+    /// Which version of the catalog it has.
+    pub mirror: usize,
+    pub instance: Option<Instance>,
+    /// To whom it keeps a link open.
+    wants: Option<NodeId>,
+    opened: Option<u64>,
+    /// When it tries again to open one.
+    retry_at: Instant,
+    /// What effects brought about, for the next step.
+    pending: VecDeque<Event>,
+}
+
+impl Leaf {
+    fn lose_link(&mut self, now: Instant) {
+        self.opened = None;
+        self.retry_at = now + LINK_RETRY;
+    }
+}
+
+/// One direction of a link. `open` is about the end at which messages come out.
+#[derive(Default)]
+struct Lane {
+    messages: VecDeque<Message>,
+    open: bool,
+}
+
+/// A link, opened by a replica.
+struct Wire {
+    replica: NodeId,
+    primary: NodeId,
+    to_primary: Lane,
+    to_replica: Lane,
+}
+
+impl Wire {
+    fn lane(&mut self, to: NodeId) -> Option<&mut Lane> {
+        match to {
+            _ if to == self.primary => Some(&mut self.to_primary),
+            _ if to == self.replica => Some(&mut self.to_replica),
+            _ => None,
+        }
+    }
+
+    fn other(&self, node: NodeId) -> NodeId {
+        if node == self.primary { self.replica } else { self.primary }
+    }
+}
+
+/// Something that can happen now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// A leaf learns of the next version of the catalog.
+    View(NodeId),
+    /// An instance is told what its own effects brought about.
+    Pending(NodeId),
+    /// A sync of a leaf's disk is done.
+    Synced(NodeId),
+    /// A message on a link reaches this node.
+    Deliver(u64, NodeId),
+    /// This node learns that a link is gone.
+    Down(u64, NodeId),
+    /// A replica's link to its primary is opened.
+    Connect(NodeId),
+    /// A request reaches the master aggregator.
+    Ask(usize),
+}
+
+/// What is held back until it is let go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hold {
+    Disk(NodeId),
+    Catalog(NodeId),
+    Wire(NodeId, NodeId),
+    Master,
+}
+
+pub struct World {
+    pub now: Instant,
+    /// Every version of the catalog; the last one is the truth.
+    pub versions: Vec<Catalog>,
+    pub leaves: BTreeMap<NodeId, Leaf>,
+    wires: BTreeMap<u64, Wire>,
+    next_link: u64,
+    /// Requests on their way to the master aggregator.
+    pub requests: Vec<Command>,
+    pub held: BTreeSet<Hold>,
+    /// Pairs of nodes that cannot open links.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    next_run: u64,
+    /// Which statement a ticket is for.
+    tickets: Vec<StatementId>,
+    pub checks: Checks,
+    durability: Durability,
+    /// What happened, in the house notation.
+    pub story: String,
+    pub tells_effects: bool,
+    pub tells_events: bool,
+}
+
+impl World {
+    /// A cluster of one aggregator, n1, and these leaves, n2 and up; the first is primary, all others replicas.
+    pub fn new(leaves: u64, replication: ReplicationMode, durability: Durability) -> Self {
+        let ids: Vec<NodeId> = (2..2 + leaves).map(NodeId).collect();
+        let mut world = Self {
+            now: Instant(0),
+            versions: vec![Catalog::default()],
+            leaves: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            next_link: 0,
+            requests: Vec::new(),
+            held: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            next_run: 100,
+            tickets: Vec::new(),
+            checks: Checks::default(),
+            durability,
+            story: String::new(),
+            tells_effects: false,
+            tells_events: false,
+        };
+        let found = Command::FoundCluster {
+            cluster: ClusterId(1),
+            node: new_node(NodeId(1), NodeRole::Aggregator),
+            policies: vec![],
+            bindings: vec![],
+        };
+        world.commit(found).expect("a cluster is founded once");
+        for id in &ids {
+            world.commit(Command::AddNode(new_node(*id, NodeRole::Leaf))).expect("a node joins once");
+            let leaf = Leaf {
+                up: true,
+                incarnation: Incarnation(id.0),
+                store: StoreId(id.0),
+                disk: Disk::default(),
+                mirror: 0,
+                instance: None,
+                wants: None,
+                opened: None,
+                retry_at: Instant(0),
+                pending: VecDeque::new(),
+            };
+            world.leaves.insert(*id, leaf);
+        }
+        let placement = InstancePlacement { primary: ids[0], replicas: ids[1..].to_vec() };
+        let create = Command::CreateDatabase {
+            name: "db".into(),
+            if_not_exists: false,
+            replication,
+            durability,
+            placements: vec![placement],
+        };
+        world.versions = vec![world.catalog().clone()];
+        world.commit(create).expect("the leaves are there");
+        world
+    }
+
+    // ---- the catalog
+
+    /// The newest version.
+    pub fn catalog(&self) -> &Catalog {
+        self.versions.last().expect("there is always one")
+    }
+
+    /// The partition in the newest version.
+    pub fn partition(&self) -> &Partition {
+        self.catalog().partition(PARTITION).expect("it is never dropped")
+    }
+
+    /// Commits a command.
+    pub fn commit(&mut self, command: Command) -> Outcome {
+        let mut catalog = self.catalog().clone();
+        let index = CatalogIndex(catalog.index().0 + 1);
+        let outcome = catalog.apply(index, &Entry { statement: None, at_ms: 0, command }).outcome;
+        if outcome.is_ok() {
+            self.versions.push(catalog);
+        }
+        outcome
+    }
+
+    /// What a leaf's copy of the catalog says about the partition, as its process must see it.
+    fn view(&self, id: NodeId) -> Option<View> {
+        let leaf = &self.leaves[&id];
+        let catalog = &self.versions[leaf.mirror];
+        let partition = catalog.partition(PARTITION)?;
+        let database = catalog.database_by_id(PARTITION.database)?;
+        let online = |node: NodeId| catalog.node(node).is_some_and(|node| node.is_online());
+        Some(View {
+            epoch: partition.epoch,
+            version: partition.version,
+            primary: partition.primary,
+            armed: catalog.node(id)?.incarnation == leaf.incarnation && !partition.primary_lost,
+            replicas: partition.replicas.iter().map(|(n, state)| (*n, (*state, online(*n)))).collect(),
+            sync_replication: database.replication == ReplicationMode::Sync,
+            settings: Settings { sync_replica_timeout: SYNC_REPLICA_TIMEOUT },
+        })
+    }
+
+    // ---- what can happen, and how it does
+
+    /// Everything that can happen now, in a fixed order.
+    pub fn moves(&self) -> Vec<Move> {
+        let mut moves = Vec::new();
+        let free = |hold: Hold| !self.held.contains(&hold);
+        for (id, leaf) in self.leaves.iter().filter(|(_, leaf)| leaf.up) {
+            if leaf.mirror + 1 < self.versions.len() && free(Hold::Catalog(*id)) {
+                moves.push(Move::View(*id));
+            }
+            if !leaf.pending.is_empty() {
+                moves.push(Move::Pending(*id));
+            }
+            if leaf.disk.is_syncing() && free(Hold::Disk(*id)) {
+                moves.push(Move::Synced(*id));
+            }
+            if let Some(to) = leaf.wants
+                && leaf.opened.is_none()
+                && leaf.retry_at <= self.now
+                && self.leaves.get(&to).is_some_and(|leaf| leaf.instance.is_some())
+                && !self.cut.contains(&pair(*id, to))
+            {
+                moves.push(Move::Connect(*id));
+            }
+        }
+        for (link, wire) in &self.wires {
+            for (from, to, lane, back) in [
+                (wire.replica, wire.primary, &wire.to_primary, &wire.to_replica),
+                (wire.primary, wire.replica, &wire.to_replica, &wire.to_primary),
+            ] {
+                if !lane.open || !free(Hold::Wire(from, to)) {
+                    continue;
+                }
+                if !lane.messages.is_empty() {
+                    moves.push(Move::Deliver(*link, to));
+                } else if !back.open {
+                    moves.push(Move::Down(*link, to));
+                }
+            }
+        }
+        if free(Hold::Master) {
+            moves.extend((0..self.requests.len()).map(Move::Ask));
+        }
+        moves
+    }
+
+    /// Lets something happen; of messages, so many at once.
+    pub fn play(&mut self, what: Move, at_once: usize) {
+        match what {
+            Move::View(id) => {
+                let newest = self.versions.len() - 1;
+                let Some(leaf) = self.leaves.get_mut(&id) else { return };
+                leaf.mirror = if at_once > 1 { newest } else { leaf.mirror + 1 };
+                self.see(id);
+            }
+            Move::Pending(id) => {
+                let events = self.leaves.get_mut(&id).map(|leaf| leaf.pending.drain(..).collect());
+                self.step(id, events.unwrap_or_default());
+            }
+            Move::Synced(id) => {
+                let sync = self.leaves.get_mut(&id).and_then(|leaf| leaf.disk.finish_sync(at_once > 1));
+                self.step(
+                    id,
+                    sync.map(|s| Event::Durable { lsn: s.lsn, cuts: s.cuts }).into_iter().collect(),
+                );
+            }
+            Move::Deliver(link, to) => {
+                let Some(wire) = self.wires.get_mut(&link) else { return };
+                let peer = wire.other(to);
+                let Some(lane) = wire.lane(to) else { return };
+                let count = at_once.min(lane.messages.len());
+                let events = lane.messages.drain(..count);
+                let events = events.map(|message| Event::Received { peer, link, message }).collect();
+                self.step(to, events);
+            }
+            Move::Down(link, to) => {
+                let Some(wire) = self.wires.get_mut(&link) else { return };
+                let peer = wire.other(to);
+                if let Some(lane) = wire.lane(to) {
+                    lane.open = false;
+                }
+                if let Some(leaf) = self.leaves.get_mut(&to)
+                    && leaf.opened == Some(link)
+                {
+                    leaf.lose_link(self.now);
+                }
+                self.forget_closed();
+                self.step(to, vec![Event::LinkDown { peer, link }]);
+            }
+            Move::Connect(id) => self.connect(id),
+            Move::Ask(which) => {
+                let command = self.requests.remove(which);
+                drop(self.master(command));
+            }
+        }
+    }
+
+    /// Commits a command and tells what came of it.
+    pub fn master(&mut self, command: Command) -> Outcome {
+        let text = describe(&command);
+        let outcome = self.commit(command);
+        let partition = self.partition();
+        let what = match &outcome {
+            Ok(_) => {
+                format!("done, {} v{} primary={}", partition.epoch, partition.version, partition.primary)
+            }
+            Err(rejection) => rejection.to_string(),
+        };
+        if self.tells_effects {
+            let _ = writeln!(self.story, "n1 {text}: {what}");
+        }
+        outcome
+    }
+
+    fn connect(&mut self, id: NodeId) {
+        let Some(to) = self.leaves[&id].wants else { return };
+        self.next_link += 1;
+        let link = self.next_link;
+        let lane = || Lane { messages: VecDeque::new(), open: true };
+        self.wires.insert(link, Wire { replica: id, primary: to, to_primary: lane(), to_replica: lane() });
+        if let Some(leaf) = self.leaves.get_mut(&id) {
+            leaf.opened = Some(link);
+        }
+        self.step(id, vec![Event::LinkUp { peer: to, link }]);
+    }
+
+    /// Shows a leaf's copy of the catalog to its instance, which comes into being if it is not there.
+    pub fn see(&mut self, id: NodeId) {
+        let Some(view) = self.view(id) else { return };
+        let Some(leaf) = self.leaves.get_mut(&id) else { return };
+        if leaf.instance.is_none() && (view.primary == id || view.replicas.contains_key(&id)) {
+            leaf.instance = Some(Instance::open(PARTITION, id, leaf.disk.now.saved()));
+        }
+        self.step(id, vec![Event::View(view)]);
+    }
+
+    /// Time passes, and every instance that runs is told.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        let ids: Vec<NodeId> = self.leaves.keys().copied().collect();
+        for id in ids {
+            self.step(id, vec![Event::Tick]);
+        }
+    }
+
+    /// Tells an instance what happened, and carries out what it wants done.
+    pub fn step(&mut self, id: NodeId, events: Vec<Event>) {
+        let now = self.now;
+        let Some(leaf) = self.leaves.get_mut(&id).filter(|leaf| leaf.up) else { return };
+        let Some(instance) = leaf.instance.as_mut() else { return };
+        if self.tells_events {
+            for event in &events {
+                let _ = writeln!(self.story, "{now} {id} ‹ {event}");
+            }
+        }
+        let effects = instance.step(now, events);
+        if instance.serves() {
+            self.checks.serves(instance.epoch(), id);
+        }
+        for effect in effects {
+            if self.tells_effects {
+                let _ = writeln!(self.story, "{id} {effect}");
+            }
+            self.carry_out(id, effect);
+        }
+        self.check();
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        let partition = self.partition().clone();
+        let known_store = self.catalog().node(id).map(|node| node.store);
+        let Some(leaf) = self.leaves.get_mut(&id) else { return };
+        let known_disk = known_store == Some(leaf.store);
+        match effect {
+            Effect::SaveEpochs { epoch, history } => {
+                leaf.disk.write(DiskWrite::SaveEpochs(epoch, history));
+            }
+            Effect::Append(records) => {
+                self.checks.appended(id, &leaf.disk.now, &records);
+                leaf.disk.write(DiskWrite::Append(records));
+            }
+            Effect::Truncate(last) => {
+                self.checks.cut(id, &leaf.disk.now, last);
+                leaf.disk.write(DiskWrite::Truncate(last));
+            }
+            Effect::Trim(before) => leaf.disk.write(DiskWrite::Trim(before)),
+            Effect::Sync { lsn, cuts } => {
+                leaf.disk.ask_sync(lsn, cuts);
+                if self.durability == Durability::Async {
+                    leaf.disk.finish_sync(true);
+                    leaf.pending.push_back(Event::Durable { lsn, cuts });
+                }
+            }
+            Effect::Apply(records) => {
+                self.checks.applied(id, &leaf.disk.now, &records);
+                leaf.disk.write(DiskWrite::Apply(records));
+            }
+            Effect::Send { peer, link, message } => self.send(peer, link, message),
+            Effect::ReadLog { peer, link, from } => {
+                let log = leaf.disk.now.log.range(from..).take(REPLICATION_BATCH_RECORDS_MAX);
+                let records = log.map(|(_, record)| record.clone()).collect();
+                leaf.pending.push_back(Event::LogRead { peer, link, records });
+            }
+            Effect::Provision { peer, link, epoch, history, outcomes } => {
+                let at = leaf.disk.now.applied;
+                let rows: Rows =
+                    leaf.disk.now.rows.iter().map(|((t, k), row)| (*t, k.clone(), row.to_vec())).collect();
+                leaf.pending.push_back(Event::ProvisionSent { peer, link, at });
+                self.send(peer, link, Message::Provision { epoch, at, history, outcomes });
+                for chunk in rows.chunks(2) {
+                    self.send(peer, link, Message::Rows { epoch, rows: chunk.to_vec() });
+                }
+                self.send(peer, link, Message::Provisioned { epoch });
+            }
+            Effect::Link(to) => {
+                leaf.wants = to;
+                if let Some(link) = leaf.opened.take() {
+                    self.close(link, id);
+                }
+            }
+            Effect::CloseLink { link, .. } => {
+                if leaf.opened == Some(link) {
+                    leaf.lose_link(self.now);
+                }
+                self.close(link, id);
+            }
+            Effect::Reply { ticket, result } => {
+                if let Ok(outcome) = result {
+                    let statement = self.tickets[ticket as usize];
+                    self.checks.acknowledged(statement, outcome);
+                }
+            }
+            Effect::RequestSyncState { epoch, version, replica, state, reason } => {
+                let command =
+                    Command::SetSyncState { partition: PARTITION, epoch, version, replica, state, reason };
+                self.requests.push(command);
+            }
+            Effect::Serve(_) => {}
+            Effect::Wipe => {
+                self.checks.wiped(&partition, id, known_disk, &leaf.disk.now);
+                leaf.disk.write(DiskWrite::Wipe);
+            }
+            Effect::StoreRows(rows) => leaf.disk.write(DiskWrite::StoreRows(rows)),
+            Effect::FinishProvision(at) => {
+                let outcomes = leaf.instance.as_ref().map_or_else(Vec::new, |i| i.outcomes_up_to(at));
+                leaf.disk.write(DiskWrite::FinishProvision(at, outcomes));
+                self.checks.rows(id, &leaf.disk.now);
+            }
+            Effect::Halt(reason) => self.checks.violated(format!("{id} halted: {reason}")),
+        }
+    }
+
+    fn check(&mut self) {
+        let partition = self.partition().clone();
+        let primary = &self.leaves[&partition.primary];
+        if primary.instance.as_ref().is_some_and(|i| i.serves() && i.epoch() == partition.epoch) {
+            self.checks.shows_acknowledged(partition.primary, &primary.disk.now);
+        }
+        let holders = partition.promotable().chain((!partition.primary_lost).then_some(partition.primary));
+        for id in holders {
+            let known = self.catalog().node(id).map(|node| node.store);
+            let leaf = &self.leaves[&id];
+            // A disk that was lost a moment ago: the catalog will learn of it before it counts on the leaf again.
+            if known == Some(leaf.store) {
+                self.checks.has_acknowledged(&partition, id, &leaf.disk.synced);
+            }
+        }
+    }
+
+    // ---- links
+
+    fn send(&mut self, peer: NodeId, link: u64, message: Message) {
+        if let Some(wire) = self.wires.get_mut(&link) {
+            let here = wire.other(peer);
+            let open_here = wire.lane(here).is_some_and(|lane| lane.open);
+            if let Some(lane) = wire.lane(peer)
+                && lane.open
+                && open_here
+            {
+                lane.messages.push_back(message);
+            }
+        }
+    }
+
+    /// This node has done with a link; what comes on it is not read any more.
+    fn close(&mut self, link: u64, node: NodeId) {
+        if let Some(lane) = self.wires.get_mut(&link).and_then(|wire| wire.lane(node)) {
+            lane.open = false;
+            lane.messages.clear();
+        }
+        self.forget_closed();
+    }
+
+    fn forget_closed(&mut self) {
+        self.wires.retain(|_, wire| wire.to_primary.open || wire.to_replica.open);
+    }
+
+    /// Links that are there.
+    pub fn links(&self) -> Vec<u64> {
+        self.wires.keys().copied().collect()
+    }
+
+    /// The links between two nodes.
+    pub fn links_between(&self, a: NodeId, b: NodeId) -> Vec<u64> {
+        let of = pair(a, b);
+        self.wires.iter().filter(|(_, w)| pair(w.replica, w.primary) == of).map(|(link, _)| *link).collect()
+    }
+
+    /// The network loses a link with everything on it; both ends will notice.
+    pub fn break_link(&mut self, link: u64) {
+        let Some(wire) = self.wires.get_mut(&link) else { return };
+        for (node, back) in [(wire.replica, wire.primary), (wire.primary, wire.replica)] {
+            let open = wire.lane(node).is_some_and(|lane| lane.open);
+            if let Some(lane) = wire.lane(node) {
+                lane.messages.clear();
+            }
+            if open && let Some(leaf) = self.leaves.get_mut(&node) {
+                if leaf.opened == Some(link) {
+                    leaf.lose_link(self.now);
+                }
+                leaf.pending.push_back(Event::LinkDown { peer: back, link });
+            }
+        }
+        self.wires.remove(&link);
+    }
+
+    // ---- faults
+
+    /// A process dies. Its last unsynced writes may be lost; its links end, which the others notice in their time.
+    pub fn crash(&mut self, id: NodeId, lost_writes: usize) {
+        let lost = if self.durability == Durability::Async { 0 } else { lost_writes };
+        let Some(leaf) = self.leaves.get_mut(&id) else { return };
+        leaf.up = false;
+        leaf.instance = None;
+        leaf.wants = None;
+        leaf.opened = None;
+        leaf.pending.clear();
+        leaf.disk.crash(lost);
+        for link in self.links() {
+            self.close(link, id);
+        }
+        self.tell(format_args!("{id} crashes"));
+        self.check();
+    }
+
+    /// A process starts, as another run, with the catalog that it had.
+    pub fn restart(&mut self, id: NodeId) {
+        self.next_run += 1;
+        let run = Incarnation(self.next_run);
+        let Some(leaf) = self.leaves.get_mut(&id) else { return };
+        leaf.up = true;
+        leaf.incarnation = run;
+        self.tell(format_args!("{id} starts as {run}"));
+        self.see(id);
+    }
+
+    /// A leaf that is down gets an empty disk.
+    pub fn lose_disk(&mut self, id: NodeId) {
+        self.next_run += 1;
+        let store = StoreId(self.next_run);
+        if let Some(leaf) = self.leaves.get_mut(&id) {
+            leaf.disk = Disk::default();
+            leaf.store = store;
+        }
+        self.tell(format_args!("{id} has an empty disk, {store}"));
+    }
+
+    // ---- the master aggregator
+
+    /// Says that a leaf is as it is, if the catalog does not say so.
+    pub fn note_online(&mut self, id: NodeId) {
+        let leaf = &self.leaves[&id];
+        let (incarnation, store) = (leaf.incarnation, leaf.store);
+        let known = self.catalog().node(id);
+        if leaf.up
+            && known.is_some_and(|n| !n.is_online() || n.incarnation != incarnation || n.store != store)
+        {
+            let _ = self.master(Command::SetNodeOnline { node: id, incarnation, store });
+        }
+    }
+
+    /// Says that a leaf failed, right or wrong.
+    pub fn note_offline(&mut self, id: NodeId) -> Option<Outcome> {
+        let incarnation = self.catalog().node(id)?.incarnation;
+        Some(self.master(Command::SetNodeOffline { node: id, incarnation, reason: "silent".into() }))
+    }
+
+    /// Tries to promote. What is known of the leaf is said before, as in one plan.
+    pub fn promote(&mut self, to: NodeId) -> Outcome {
+        self.note_online(to);
+        let epoch = self.partition().epoch;
+        self.master(Command::PromoteInstance { partition: PARTITION, epoch, to, reason: "test".into() })
+    }
+
+    /// Says that a replica is not to be waited for.
+    pub fn degrade(&mut self, replica: NodeId) -> Outcome {
+        let partition = self.partition();
+        let (epoch, version) = (partition.epoch, partition.version);
+        let reason = "its leaf failed".into();
+        let state = SyncState::Async;
+        self.master(Command::SetSyncState { partition: PARTITION, epoch, version, replica, state, reason })
+    }
+
+    // ---- clients
+
+    /// A client's write reaches a leaf.
+    pub fn write(&mut self, id: NodeId, write: Write) -> u64 {
+        let ticket = self.ticket(write.statement);
+        self.step(id, vec![Event::Write { ticket, write }]);
+        ticket
+    }
+
+    /// Many writes reach a leaf at once.
+    pub fn write_all(&mut self, id: NodeId, writes: impl Iterator<Item = Write>) {
+        let events =
+            writes.map(|write| Event::Write { ticket: self.ticket(write.statement), write }).collect();
+        self.step(id, events);
+    }
+
+    /// A client asks again for a statement.
+    pub fn await_statement(&mut self, id: NodeId, statement: StatementId) -> u64 {
+        let ticket = self.ticket(statement);
+        self.step(id, vec![Event::Await { ticket, statement }]);
+        ticket
+    }
+
+    fn ticket(&mut self, statement: StatementId) -> u64 {
+        self.tickets.push(statement);
+        self.tickets.len() as u64 - 1
+    }
+
+    pub fn tell(&mut self, what: impl Display) {
+        if self.tells_effects {
+            let _ = writeln!(self.story, "{what}");
+        }
+    }
+}
+
+/// The two, in order.
+pub fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
+    (a.min(b), a.max(b))
+}
+
+fn new_node(id: NodeId, role: NodeRole) -> NewNode {
+    NewNode {
+        host: "h".into(),
+        sql_port: 3300 + id.0 as u16,
+        rpc_port: 4300,
+        http_port: 5300,
+        role,
+        aggregator_role: Some(AggregatorRole::VotingMember),
+        availability_group: Some(1),
+        incarnation: Incarnation(id.0),
+        store: StoreId(id.0),
+    }
+}
+
+/// A command, in a few words.
+fn describe(command: &Command) -> String {
+    match command {
+        Command::SetSyncState { epoch, version, replica, state, .. } => {
+            format!("sets {replica} {state} at {epoch} v{version}")
+        }
+        Command::PromoteInstance { epoch, to, .. } => format!("promotes {to} after {epoch}"),
+        Command::SetNodeOffline { node, .. } => format!("says {node} is offline"),
+        Command::SetNodeOnline { node, incarnation, store } => {
+            format!("says {node} is online as {incarnation} on {store}")
+        }
+        other => format!("{other:?}"),
+    }
+}
