@@ -49,8 +49,6 @@ pub struct Event {
     pub at: Moment,
     /// `NODE_OFFLINE`, `PARTITION_PROMOTED`, …
     pub kind: String,
-    /// The id of the node that it is about.
-    pub node: Option<u64>,
     /// What happened, for people.
     pub details: String,
 }
@@ -128,7 +126,7 @@ impl Client {
                     id: row.number("EVENT_ID")?,
                     at: moment_of(&row.required("EVENT_TIME")?)?,
                     kind: row.required("EVENT_TYPE")?,
-                    node: row.text("NODE_ID").and_then(|id| id.parse().ok()),
+
                     details: row.text("DETAILS").unwrap_or_default(),
                 })
             })
