@@ -24,6 +24,9 @@ pub struct Status {
     pub applied_index: u64,
     /// Who counts for the majority. While members change, all of the old and the new ones.
     pub voters: BTreeSet<NodeId>,
+    /// Whether no change of members is under way: the ones named here are what a majority has committed.
+    /// Until then, whoever was to go may still be needed for a majority.
+    pub is_settled: bool,
     /// Who follows only.
     pub learners: BTreeSet<NodeId>,
     /// Of a leader with others beside it: how long ago a majority last confirmed it, in milliseconds.
@@ -50,6 +53,9 @@ impl Status {
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |last| last.index),
+            is_settled: members.membership().get_joint_config().len() == 1
+                && members.log_id().as_ref().map(|id| id.index)
+                    <= metrics.last_applied.as_ref().map(|id| id.index),
             learners: members.membership().learner_ids().map(NodeId).collect(),
             voters,
             quorum_acked_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

@@ -335,7 +335,7 @@ impl Aggregator {
         loop {
             let status = self.group_status();
             let there = status.voters.contains(&node) || !voter && status.learners.contains(&node);
-            if there {
+            if there && status.is_settled {
                 return Ok(());
             }
             if !status.is_leader {
@@ -353,7 +353,8 @@ impl Aggregator {
         let deadline = Instant::now() + MEMBERSHIP;
         loop {
             let status = self.group_status();
-            if !status.voters.contains(&node) && !status.learners.contains(&node) {
+            let gone = !status.voters.contains(&node) && !status.learners.contains(&node);
+            if gone && status.is_settled {
                 return Ok(());
             }
             if Instant::now() > deadline {
