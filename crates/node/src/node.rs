@@ -136,7 +136,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
         data_dir = %config.data_dir.display(),
         "the node runs"
     );
-    wait_for_the_end(&shutdown).await?;
+    let asked = wait_for_the_end(&shutdown).await?;
     shutdown.cancel();
     let ending = async {
         let _ = clients.await;
@@ -146,23 +146,31 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
         {
             group.shutdown().await;
         }
+        if let Role::Leaf(leaf) = &server.role {
+            leaf.stop().await;
+        }
         let _ = web.await;
     };
     if tokio::time::timeout(LAST_WORDS, ending).await.is_err() {
         warn!("some work did not end in time; it is as if the node had been killed");
     }
     info!("the node has stopped");
-    Ok(())
+    if asked {
+        Ok(())
+    } else {
+        Err(StartError::Internal("the node stopped by itself; its log says why".into()))
+    }
 }
 
-async fn wait_for_the_end(shutdown: &CancellationToken) -> Result<(), StartError> {
+/// Whether it was asked for.
+async fn wait_for_the_end(shutdown: &CancellationToken) -> Result<bool, StartError> {
     let internal = |error: io::Error| StartError::Internal(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = interrupt.recv() => info!("SIGINT: stopping"),
-        () = shutdown.cancelled() => {}
+        () = shutdown.cancelled() => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }

@@ -93,6 +93,10 @@ impl Server {
             Request::Write(request) => Response::Written(self.leaf()?.write(request).await),
             Request::Get(request) => Response::Rows(self.leaf()?.get(&request)),
             Request::Instances => Response::Instances(self.leaf()?.status()),
+            Request::CatalogIndex => {
+                let catalog = self.aggregator()?.current_catalog().await;
+                Response::CatalogIndex(catalog.ok().map(|catalog| catalog.index()))
+            }
         })
     }
 }

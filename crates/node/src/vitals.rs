@@ -22,9 +22,8 @@ pub async fn measure(context: Arc<Context>, leaf: Option<Arc<Leaf>>) {
             () = context.shutdown.cancelled() => return,
         }
         let delay = before.elapsed().saturating_sub(INTERVAL);
-        let free_disk_bytes = statvfs(context.dir().path()).map_or(0, |disk| {
-            u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()))
-        });
+        let free_disk_bytes = statvfs(context.dir().path())
+            .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
         let fsync_us = leaf.as_ref().map_or(0, |leaf| leaf.last_sync_us());
         context.pulse.set_vitals(Vitals {
             loop_delay_ms: u32::try_from(delay.as_millis()).unwrap_or(u32::MAX),

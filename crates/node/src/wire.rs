@@ -29,6 +29,8 @@ pub enum Request {
     Get(GetRequest),
     /// To a leaf: how are your instances?
     Instances,
+    /// To the master aggregator: how far is the catalog?
+    CatalogIndex,
 }
 
 /// Makes a node a member.
@@ -178,6 +180,8 @@ pub enum Response {
     Rows(Result<Vec<Option<Vec<u8>>>, DataRefusal>),
     /// To [`Request::Instances`].
     Instances(Vec<InstanceStatus>),
+    /// To [`Request::CatalogIndex`]: everything up to here is committed; None is no master aggregator.
+    CatalogIndex(Option<CatalogIndex>),
 }
 
 /// A question whose answer is a stream.

@@ -4,6 +4,7 @@
 //! A cluster that starts, with nobody who remembers a living master aggregator, is no failover: members campaign in
 //! turn, after a moment in which a living one would have been heard.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
     let mut judged = aggregator.judged();
     let mut statuses = aggregator.watch_group();
-    let started = Instant::now();
     let mut memory = Memory::default();
     loop {
         tokio::select! {
@@ -43,7 +43,7 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
         let latest = judged.borrow_and_update().clone();
         let me = aggregator.context.node();
         if status.is_leader || !status.voters.contains(&me) {
-            memory = Memory { last_master: status.is_leader.then_some(me), ..Memory::default() };
+            memory = Memory::default();
             continue;
         }
         if let Some(leader) = status.leader
@@ -58,7 +58,7 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
         let catalog = aggregator.context.catalog();
         let decided = match memory.last_master.filter(|master| *master != me) {
             Some(master) => ask(&aggregator, &catalog, &latest, &memory, master, status.term),
-            None => start_up(&status.voters, me, started, &memory),
+            None => start_up(&status.voters, me, &memory),
         };
         let Some(record) = decided else { continue };
         info!(reason = record.reason, policy = record.policy, term = status.term, "campaigning");
@@ -70,26 +70,29 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
 }
 
 /// What a member remembers between two looks.
-#[derive(Default)]
 struct Memory {
+    /// Since when nobody but this member was known to be master aggregator.
+    since: Instant,
     last_master: Option<NodeId>,
     term: u64,
     campaigns: u32,
     last_campaign: Option<Instant>,
 }
 
-/// The rule for a cluster that starts.
-fn start_up(
-    voters: &std::collections::BTreeSet<NodeId>,
-    me: NodeId,
-    started: Instant,
-    memory: &Memory,
-) -> Option<Record> {
+impl Default for Memory {
+    fn default() -> Self {
+        Self { since: Instant::now(), last_master: None, term: 0, campaigns: 0, last_campaign: None }
+    }
+}
+
+/// The rule for a cluster that starts, and for a member that has just ceased to be master aggregator.
+fn start_up(voters: &BTreeSet<NodeId>, me: NodeId, memory: &Memory) -> Option<Record> {
     let rank = u32::try_from(voters.iter().position(|voter| *voter == me)?).ok()?;
     let wait = LISTEN + TURN * rank;
     let again = memory.last_campaign.is_none_or(|at| at.elapsed() > LISTEN + TURN * rank);
-    (started.elapsed() > wait && again).then(|| Record {
-        reason: format!("nobody was heard for {} ms after the start", started.elapsed().as_millis()),
+    let silence = memory.since.elapsed();
+    (silence > wait && again).then(|| Record {
+        reason: format!("nobody was heard to be master aggregator for {} ms", silence.as_millis()),
         policy: "start-up".into(),
         ..record(me)
     })

@@ -162,7 +162,13 @@ impl Aggregator {
                     .map_err(|error| SqlError::new(ErrorCode::OperationRefused, error.to_string()))?;
                 Command::CreateDatabase { name, if_not_exists, replication, durability, placements }
             }
-            SchemaStatement::DropDatabase { name, if_exists } => Command::DropDatabase { name, if_exists },
+            SchemaStatement::DropDatabase { name, if_exists } => {
+                if catalog.database(&name).is_none() && !if_exists {
+                    let text = format!("Can't drop database '{name}'; database doesn't exist");
+                    return Err(SqlError::new(ErrorCode::DatabaseDropMissing, text).into());
+                }
+                Command::DropDatabase { name, if_exists }
+            }
             SchemaStatement::CreateTable { database, schema, if_not_exists } => {
                 Command::CreateTable { database: current(database)?, schema: *schema, if_not_exists }
             }

@@ -17,6 +17,8 @@ use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, Request, Respon
 
 /// Between two attempts to find the master aggregator.
 const RETRY: Duration = Duration::from_millis(50);
+/// A statement that names something unknown waits no longer for the catalog to know it.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// One attempt at a forwarded statement takes no longer; the next one asks for its outcome.
 const ATTEMPT: Duration = Duration::from_secs(60);
 
@@ -109,10 +111,15 @@ impl Aggregator {
     }
 
     /// Has a statement executed by the master aggregator, through an election if need be.
+    /// `uncertain` says why it may have been carried out already, by an attempt before or within this call.
     ///
     /// # Errors
-    /// [`SqlError`].
-    pub async fn forward(&self, request: ForwardRequest) -> Result<ForwardAnswer, SqlError> {
+    /// [`SqlError`]; 1826 if this node became the master aggregator and must execute it itself.
+    pub async fn forward(
+        &self,
+        request: ForwardRequest,
+        uncertain: &mut Option<String>,
+    ) -> Result<ForwardAnswer, SqlError> {
         if !self.context.catalog().switch("enable_query_forwarding") {
             return Err(SqlError::new(
                 ErrorCode::NotTheMaster,
@@ -120,7 +127,6 @@ impl Aggregator {
             ));
         }
         let deadline = Instant::now() + self.buffer_time();
-        let mut uncertain: Option<String> = None;
         let request = Request::Forward(request);
         loop {
             if let Some(address) = self.master_address() {
@@ -140,9 +146,9 @@ impl Aggregator {
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::Failed(error))))) => return Err(error),
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::NotTheMaster)))) => {}
                     Some(Err(error)) if error.is_surely_undone() => debug!(%error, "not forwarded"),
-                    Some(Err(error)) => uncertain = Some(error.to_string()),
-                    Some(Ok(_)) => uncertain = Some(format!("{address} cannot say")),
-                    None => uncertain = Some(format!("{address} is not the master aggregator any more")),
+                    Some(Err(error)) => *uncertain = Some(error.to_string()),
+                    Some(Ok(_)) => *uncertain = Some(format!("{address} cannot say")),
+                    None => *uncertain = Some(format!("{address} is not the master aggregator any more")),
                 }
             } else if self.group_status().is_leader {
                 // This node became the master aggregator meanwhile: it asks itself, by the same way as others.
@@ -152,7 +158,8 @@ impl Aggregator {
                 ));
             }
             if Instant::now() >= deadline {
-                return Err(uncertain.map_or(ProposalError::NoMaster, ProposalError::Unknown).into());
+                let why = uncertain.take();
+                return Err(why.map_or(ProposalError::NoMaster, ProposalError::Unknown).into());
             }
             self.wait_for_news(deadline).await;
         }
@@ -187,6 +194,20 @@ impl Aggregator {
             () = sleep(RETRY) => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
+    }
+
+    /// Brings this node's catalog up to what is committed now; says whether it is newer than what was seen.
+    ///
+    /// A child's catalog is a moment behind: what a statement names and is not in it may have been created just now,
+    /// through another aggregator.
+    pub async fn catch_up(&self, seen: CatalogIndex) -> bool {
+        if let Some(address) = self.master_address() {
+            let answer = self.context.ask(&address, &Request::CatalogIndex, CATCH_UP).await;
+            if let Ok(Response::CatalogIndex(Some(index))) = answer {
+                self.wait_for_index(index).await;
+            }
+        }
+        self.context.catalog().index() > seen
     }
 
     /// Waits, a bounded time, until this node's catalog has an index: a client reads its own changes.

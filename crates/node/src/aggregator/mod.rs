@@ -13,7 +13,6 @@ mod supervisor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,7 +53,6 @@ pub struct Aggregator {
     auto_increment: tokio::sync::Mutex<BTreeMap<TableId, (u64, u64)>>,
     /// Writes of reference tables are computed and proposed one after the other.
     reference_writes: tokio::sync::Mutex<()>,
-    seed: AtomicU64,
 }
 
 /// The control group's way to the other members.
@@ -104,7 +102,6 @@ impl Aggregator {
             campaign: Mutex::default(),
             auto_increment: tokio::sync::Mutex::default(),
             reference_writes: tokio::sync::Mutex::default(),
-            seed: AtomicU64::new(rand::random()),
         });
         if context.identity().cluster.is_some() {
             aggregator.open_group().await?;
@@ -194,12 +191,6 @@ impl Aggregator {
     #[must_use]
     pub fn log_index(&self) -> u64 {
         self.group_status.borrow().last_log_index
-    }
-
-    /// A number that is another one each time.
-    #[must_use]
-    pub fn next_seed(&self) -> u64 {
-        self.seed.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Asks the others for their votes.

@@ -3,7 +3,6 @@
 //! A statement whose partition has no primary, or whose primary is lost while it works, waits for the next one, for at
 //! most `failover_buffer_ms`. It keeps its id, so it is done once, whoever did it (S12).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -119,7 +118,7 @@ impl Aggregator {
     /// Has one partition write, and answers with the affected rows.
     ///
     /// # Errors
-    /// [`SqlError`]: 1777 if nothing was done, 2013 if that is unknown, or what the leaf said.
+    /// [`SqlError`]: 1777 if nothing was done, 1180 if that is unknown, or what the leaf said.
     pub async fn write(
         &self,
         partition: PartitionId,
@@ -273,10 +272,4 @@ async fn next(inbound: &mut baton_transport::Inbound) -> Result<ScanNews, String
         Ok(None) => Err("it ended too early".into()),
         Err(_) => Err("it said nothing in time".into()),
     }
-}
-
-/// The partitions of a database with these ordinals.
-#[must_use]
-pub fn partition_ids(database: baton_model::DatabaseId, ordinals: &BTreeSet<u32>) -> Vec<PartitionId> {
-    ordinals.iter().map(|ordinal| PartitionId { database, ordinal: *ordinal }).collect()
 }

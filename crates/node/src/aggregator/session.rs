@@ -64,7 +64,11 @@ impl GatewaySession for ClientSession {
 
     async fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
         let catalog = self.aggregator.context.catalog();
-        let known = name.eq_ignore_ascii_case("information_schema") || catalog.database(name).is_some();
+        let known = |catalog: &Catalog| {
+            name.eq_ignore_ascii_case("information_schema") || catalog.database(name).is_some()
+        };
+        let known = known(&catalog)
+            || self.aggregator.catch_up(catalog.index()).await && known(&self.aggregator.context.catalog());
         if !known {
             return Err(SqlError::new(ErrorCode::UnknownDatabase, format!("Unknown database '{name}'")));
         }
@@ -77,6 +81,32 @@ impl GatewaySession for ClientSession {
     }
 
     async fn execute(&mut self, sql: &str, parameters: &[Datum]) -> Result<Answer, SqlError> {
+        let seen = self.aggregator.context.catalog().index();
+        match self.execute_once(sql, parameters).await {
+            // Nothing was done: what it names was not found.
+            Err(error) if is_about_names(error.code) && self.aggregator.catch_up(seen).await => {
+                self.execute_once(sql, parameters).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn database(&self) -> Option<&str> {
+        self.session.database.as_deref()
+    }
+}
+
+fn done(affected_rows: u64, last_insert_id: u64) -> Answer {
+    Answer::Done { affected_rows, last_insert_id, info: String::new() }
+}
+
+/// Whether the catalog does not know what a statement names.
+fn is_about_names(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownDatabase | ErrorCode::NoSuchTable | ErrorCode::UnknownColumn)
+}
+
+impl ClientSession {
+    async fn execute_once(&mut self, sql: &str, parameters: &[Datum]) -> Result<Answer, SqlError> {
         if asks_identity(sql) {
             return Ok(identity(&self.aggregator.context));
         }
@@ -104,16 +134,6 @@ impl GatewaySession for ClientSession {
         }
     }
 
-    fn database(&self) -> Option<&str> {
-        self.session.database.as_deref()
-    }
-}
-
-fn done(affected_rows: u64, last_insert_id: u64) -> Answer {
-    Answer::Done { affected_rows, last_insert_id, info: String::new() }
-}
-
-impl ClientSession {
     async fn local(&mut self, statement: Statement, catalog: &Arc<Catalog>) -> Result<Answer, SqlError> {
         match statement {
             Statement::Show(show) => match answer_show(&show, catalog, &self.session)? {
@@ -158,21 +178,30 @@ impl ClientSession {
         };
         let statement = StatementId(rand::random());
         let deadline = tokio::time::Instant::now() + self.aggregator.buffer_time();
+        // S12: once an attempt may have been carried out, only an answer makes the outcome known again.
+        let mut uncertain: Option<String> = None;
         let answered = loop {
             if self.aggregator.group_status().is_leader {
                 match self.aggregator.execute_at_master(ForwardRequest { statement, ..request() }).await {
                     Ok(answer) => break answer,
                     Err(ForwardRefusal::Failed(error)) => return Err(error),
                     // It was deposed meanwhile: the next one is asked, with the same id.
-                    Err(ForwardRefusal::NotTheMaster | ForwardRefusal::Unknown) => {}
+                    Err(ForwardRefusal::NotTheMaster) => {}
+                    Err(ForwardRefusal::Unknown) => uncertain = Some("this aggregator was deposed".into()),
                 }
             }
-            match self.aggregator.forward(ForwardRequest { statement, ..request() }).await {
+            let request = ForwardRequest { statement, ..request() };
+            match self.aggregator.forward(request, &mut uncertain).await {
                 // This node became the master aggregator while it looked for one.
                 Err(error)
                     if error.code == ErrorCode::NotTheMaster
                         && self.aggregator.group_status().is_leader
                         && tokio::time::Instant::now() < deadline => {}
+                Err(error) if error.code == ErrorCode::NotTheMaster && uncertain.is_some() => {
+                    let text =
+                        "The master aggregator was lost; whether the statement was carried out is unknown";
+                    return Err(SqlError::new(ErrorCode::OutcomeUnknown, text));
+                }
                 answer => break answer?,
             }
         };

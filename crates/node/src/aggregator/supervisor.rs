@@ -49,8 +49,11 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
         let catalog = catalogs.borrow_and_update().clone();
         statuses.borrow_and_update();
         let status = aggregator.group_status();
+        // A master aggregator that was cut off for a moment remembers what it said, as long as its term goes on.
+        if status.term != state.term {
+            state = Supervision { term: status.term, ..Supervision::default() };
+        }
         if !status.is_leader || catalog.cluster().is_none() {
-            state = Supervision::default();
             continue;
         }
         state.look(&aggregator, &catalog, &latest, status.term).await;
@@ -60,8 +63,9 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
 /// What one term of a master aggregator remembers.
 #[derive(Default)]
 struct Supervision {
-    /// The term in which this node said that it is the master aggregator.
-    announced: Option<u64>,
+    term: u64,
+    /// Whether this node has said that it is the master aggregator.
+    announced: bool,
     /// Partitions that were said to be offline.
     noted: BTreeSet<PartitionId>,
     /// When a failing policy was last reported, by hash.
@@ -121,8 +125,7 @@ impl Supervision {
                 store: pulse.store(),
             });
         }
-        if self.announced != Some(term) {
-            self.announced = Some(term);
+        if !std::mem::replace(&mut self.announced, true) {
             let campaign = aggregator.take_campaign();
             let why = campaign.as_ref().map_or("", |record| record.reason.as_str());
             commands.push(Command::RecordEvent {

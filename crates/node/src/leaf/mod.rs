@@ -61,6 +61,14 @@ impl Leaf {
         Ok(leaf)
     }
 
+    /// Ends every instance and waits for it, so that the store is closed before the process is.
+    pub async fn stop(&self) {
+        for handle in self.all() {
+            handle.stop().await;
+        }
+        self.instances.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// How long the last sync took, in microseconds.
     #[must_use]
     pub fn last_sync_us(&self) -> u64 {

@@ -32,8 +32,9 @@ use crate::wire::{InstanceStatus, decode, encode};
 const INBOX: usize = 4096;
 /// Time passes for the core in steps of this.
 const TICK: Duration = Duration::from_millis(20);
-/// The name of the instance's small state.
+/// The names of the instance's small state: its epochs, and the outcomes that its copy came with.
 const EPOCHS: &str = "epochs";
+const OUTCOMES: &str = "outcomes";
 
 /// What the task is told.
 pub enum Input {
@@ -196,7 +197,11 @@ fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
     let applied = store.applied(id)?;
     let bounds = store.log_bounds(id)?;
     let (first, last) = bounds.map_or((applied.next(), applied), |bounds| (bounds.first, bounds.last));
-    let mut outcomes = Vec::new();
+    let copied = store.meta(id, OUTCOMES)?;
+    let mut outcomes: Vec<(StatementId, StatementOutcome)> = match copied {
+        Some(bytes) => decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?,
+        None => Vec::new(),
+    };
     let mut unapplied = Vec::new();
     let kept_from = last.0.saturating_sub(baton_model::limits::PARTITION_OUTCOMES_KEPT as u64) + 1;
     let mut from = Lsn(first.0.max(kept_from));
@@ -403,7 +408,11 @@ impl Task {
             }
             Effect::Wipe => self.store.import_begin(id)?,
             Effect::StoreRows(rows) => self.store.import_chunk(id, &rows)?,
-            Effect::FinishProvision(at) => self.store.import_finish(id, at, &[])?,
+            Effect::FinishProvision(at) => {
+                // What the copy remembers of statements has no record in its log (S12).
+                let outcomes = encode(&self.instance.outcomes_up_to(at));
+                self.store.import_finish(id, at, &[(OUTCOMES, outcomes.as_slice())])?;
+            }
             Effect::Halt(reason) => {
                 error!(partition = %id, reason, "this instance stops: what it saw must never be");
                 self.serving.store(false, Ordering::Release);
