@@ -14,7 +14,8 @@ use crate::objects::{Decision, PolicyModule, Severity};
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The client statement that it carries out. A second entry with the same id is answered with the first
-    /// outcome and changes nothing (S12).
+    /// outcome and changes nothing (S12). Only a reference write that was computed from an older version of its
+    /// table has no outcome by that: it is computed again, and comes again.
     pub statement: Option<StatementId>,
     /// The proposer's wall clock, in milliseconds since 1970 UTC; stamps events, decides nothing.
     pub at_ms: u64,

@@ -33,7 +33,11 @@ impl Catalog {
         }
         let mut step = Step { catalog: self, at_ms: entry.at_ms, changed: BTreeSet::new() };
         let outcome = step.command(&entry.command);
-        if let Some(statement) = entry.statement {
+        // That the table has moved on is said of this attempt, not of the statement: it is computed again and comes
+        // again, under the same id.
+        if let Some(statement) = entry.statement
+            && !matches!(outcome, Err(Rejection::TableChanged(_)))
+        {
             step.remember(statement, outcome.clone());
         }
         Applied { outcome, changed: step.changed.into_iter().collect() }

@@ -6,6 +6,7 @@ use baton_model::{
 };
 
 use super::Step;
+use super::policies::check_policies;
 use crate::command::NewNode;
 use crate::objects::{Node, PolicyModule, Severity, User, event_type};
 use crate::outcome::{Outcome, Rejection};
@@ -22,6 +23,7 @@ impl Step<'_> {
         if self.catalog.cluster.is_some() {
             return Err(Rejection::AlreadyFounded);
         }
+        check_policies(policies, bindings)?;
         self.catalog.cluster = Some(cluster);
         self.changed.insert(RowKey::Cluster);
         let root = User { name: "root".into(), password_hash: None };

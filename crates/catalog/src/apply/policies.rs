@@ -11,9 +11,7 @@ use crate::row::RowKey;
 
 impl Step<'_> {
     pub(super) fn install_policy(&mut self, module: &PolicyModule) -> Outcome {
-        if module.bytes.len() > POLICY_BYTES_MAX {
-            return Err(Rejection::Limit(format!("a policy has at most {POLICY_BYTES_MAX} bytes")));
-        }
+        check_size(module)?;
         self.catalog.policies.insert(module.name.clone(), module.clone());
         self.changed.insert(RowKey::Policy(module.name.clone()));
         let text = format!("{} {} ({})", module.name, module.version, short(&module.hash));
@@ -32,9 +30,7 @@ impl Step<'_> {
             self.catalog.policies.get(policy).ok_or_else(|| Rejection::NoSuchPolicy(policy.into()))?;
         let hash = module.hash.clone();
         for point in decision_points {
-            if !module.decision_points.contains(point) {
-                return Err(Rejection::NotADecisionPointOf(policy.into(), point.clone()));
-            }
+            check_point(module, point)?;
         }
         for point in decision_points {
             let binding = Binding {
@@ -50,6 +46,32 @@ impl Step<'_> {
         }
         self.done()
     }
+}
+
+/// Whether these modules can be installed and bound like this, from nothing.
+pub(super) fn check_policies(
+    policies: &[PolicyModule],
+    bindings: &[(String, String)],
+) -> Result<(), Rejection> {
+    policies.iter().try_for_each(check_size)?;
+    bindings.iter().try_for_each(|(point, policy)| {
+        let module = policies.iter().rfind(|module| module.name == *policy);
+        check_point(module.ok_or_else(|| Rejection::NoSuchPolicy(policy.clone()))?, point)
+    })
+}
+
+fn check_size(module: &PolicyModule) -> Result<(), Rejection> {
+    if module.bytes.len() > POLICY_BYTES_MAX {
+        return Err(Rejection::Limit(format!("a policy has at most {POLICY_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn check_point(module: &PolicyModule, point: &String) -> Result<(), Rejection> {
+    if !module.decision_points.contains(point) {
+        return Err(Rejection::NotADecisionPointOf(module.name.clone(), point.clone()));
+    }
+    Ok(())
 }
 
 fn short(hash: &str) -> &str {

@@ -1,0 +1,528 @@
+//! Any commands in any order, good and bad: two catalogs agree, rows and catalog agree, and nothing goes backwards.
+
+use std::collections::BTreeMap;
+
+use baton_catalog::{
+    Applied, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewNode, Outcome,
+    PolicyModule, ReferenceWrite, Rejection, RowKey, Severity, event_type,
+};
+use baton_model::limits::{CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT, POLICY_BYTES_MAX};
+use baton_model::{
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch,
+    Incarnation, NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId,
+    TableKind, TableSchema,
+};
+use proptest::prelude::*;
+
+/// A command that is not made yet: what it says depends on the catalog that it comes to, so that many are good.
+#[derive(Clone, Debug)]
+enum Intent {
+    Found { policies: u8, binding: u8 },
+    AddNode { port: u16, leaf: bool, group: u32 },
+    RemoveNode(u64),
+    Offline { node: u64, right: bool },
+    Online { node: u64, incarnation: u64, store: u64 },
+    Promote { partition: usize, epoch: i64, to: u64 },
+    NoteOffline(usize),
+    SetSync { partition: usize, epoch: i64, version: i64, replica: u64, state: SyncState },
+    AddReplica { partition: usize, version: i64, node: u64 },
+    CreateDatabase { name: u8, lenient: bool, modes: u8, placements: Vec<(u64, Vec<u64>)> },
+    DropDatabase { name: u8, lenient: bool },
+    CreateTable { database: u8, name: u8, columns: u8, reference: bool, lenient: bool },
+    DropTable { database: u8, name: u8, lenient: bool },
+    SetVariable { name: usize, value: usize },
+    SetPassword(u8),
+    InstallPolicy { name: u8, big: bool },
+    BindPolicy { points: u8, name: u8 },
+    TakeAutoIncrement { table: u64, count: u64, at_least: u64 },
+    WriteReference { table: u64, version: i64, rows: Vec<(u8, bool)> },
+    RecordDecision,
+    RecordEvent,
+    Batch(Vec<Intent>),
+}
+
+fn node() -> impl Strategy<Value = u64> {
+    0_u64..7
+}
+
+fn few() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => Just(0), 1 => Just(-1), 1 => Just(1)]
+}
+
+fn state() -> impl Strategy<Value = SyncState> {
+    prop_oneof![Just(SyncState::Async), Just(SyncState::Ready), Just(SyncState::Sync)]
+}
+
+fn simple() -> impl Strategy<Value = Intent> {
+    use Intent::{
+        AddNode, AddReplica, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable, Found,
+        InstallPolicy, NoteOffline, Offline, Online, Promote, RecordDecision, RecordEvent, RemoveNode,
+        SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
+    };
+    let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
+    let at_least = prop_oneof![0_u64..20, Just(u64::MAX)];
+    prop_oneof![
+        1 => (0_u8..3, 0_u8..3).prop_map(|(policies, binding)| Found { policies, binding }),
+        2 => (0_u16..6, any::<bool>(), 1_u32..3).prop_map(|(port, leaf, group)| AddNode { port, leaf, group }),
+        1 => node().prop_map(RemoveNode),
+        3 => (node(), any::<bool>()).prop_map(|(node, right)| Offline { node, right }),
+        4 => (node(), 0_u64..3, 0_u64..2)
+            .prop_map(|(node, incarnation, store)| Online { node, incarnation, store }),
+        4 => (0_usize..6, few(), node()).prop_map(|(partition, epoch, to)| Promote { partition, epoch, to }),
+        1 => (0_usize..6).prop_map(NoteOffline),
+        8 => (0_usize..6, few(), few(), node(), state()).prop_map(
+            |(partition, epoch, version, replica, state)| SetSync { partition, epoch, version, replica, state }
+        ),
+        2 => (0_usize..6, few(), node())
+            .prop_map(|(partition, version, node)| AddReplica { partition, version, node }),
+        2 => (0_u8..4, any::<bool>(), 0_u8..4, placements).prop_map(
+            |(name, lenient, modes, placements)| CreateDatabase { name, lenient, modes, placements }
+        ),
+        1 => (0_u8..4, any::<bool>()).prop_map(|(name, lenient)| DropDatabase { name, lenient }),
+        3 => (0_u8..3, 0_u8..4, 0_u8..3, any::<bool>(), any::<bool>()).prop_map(
+            |(database, name, columns, reference, lenient)| CreateTable { database, name, columns, reference, lenient }
+        ),
+        1 => (0_u8..3, 0_u8..4, any::<bool>())
+            .prop_map(|(database, name, lenient)| DropTable { database, name, lenient }),
+        2 => (0_usize..6, 0_usize..5).prop_map(|(name, value)| SetVariable { name, value }),
+        1 => (0_u8..3).prop_map(SetPassword),
+        1 => (0_u8..3, any::<bool>()).prop_map(|(name, big)| InstallPolicy { name, big }),
+        1 => (0_u8..3, 0_u8..3).prop_map(|(points, name)| BindPolicy { points, name }),
+        2 => (0_u64..5, 0_u64..9, at_least)
+            .prop_map(|(table, count, at_least)| TakeAutoIncrement { table, count, at_least }),
+        3 => (0_u64..5, few(), prop::collection::vec((0_u8..4, any::<bool>()), 0..3))
+            .prop_map(|(table, version, rows)| WriteReference { table, version, rows }),
+        1 => Just(RecordDecision),
+        1 => Just(RecordEvent),
+    ]
+}
+
+fn intent() -> impl Strategy<Value = Intent> {
+    prop_oneof![9 => simple(), 1 => prop::collection::vec(simple(), 0..4).prop_map(Intent::Batch)]
+}
+
+/// Intents, each of a statement or of none; a statement may come twice.
+fn history() -> impl Strategy<Value = Vec<(Option<u8>, Intent)>> {
+    prop::collection::vec((prop::option::weighted(0.3, 0_u8..20), intent()), 1..80)
+}
+
+fn new_node(port: u16, leaf: bool, group: u32) -> NewNode {
+    NewNode {
+        host: "h".into(),
+        sql_port: port,
+        rpc_port: port + 1_000,
+        http_port: port + 2_000,
+        role: if leaf { NodeRole::Leaf } else { NodeRole::Aggregator },
+        aggregator_role: Some(AggregatorRole::VotingMember),
+        availability_group: Some(group),
+        incarnation: Incarnation(0),
+        store: StoreId(0),
+    }
+}
+
+fn module(name: u8, bytes: usize) -> PolicyModule {
+    PolicyModule {
+        name: format!("p{name}"),
+        version: "1".into(),
+        hash: "0123456789abcdef".into(),
+        decision_points: vec!["detection".into(), "promotion".into()],
+        bytes: Blob::from(vec![0; bytes]),
+    }
+}
+
+fn decision() -> Decision {
+    Decision {
+        id: 77,
+        at_ms: 1,
+        node: NodeId(1),
+        decision_point: "detection".into(),
+        subject: "leaf h:2".into(),
+        verdict: "failed".into(),
+        reason: "silent".into(),
+        policy: "classic".into(),
+        hash: String::new(),
+        input: "{}".into(),
+        fuel: 1,
+        micros: 1,
+        fallback: String::new(),
+    }
+}
+
+/// The partition at this place, or one that is not there; with its epoch and version.
+fn partition(catalog: &Catalog, place: usize) -> (PartitionId, u64, u64) {
+    match catalog.partitions().nth(place) {
+        Some(partition) => (partition.id, partition.epoch.0, partition.version),
+        None => (PartitionId { database: DatabaseId(9), ordinal: 0 }, 1, 1),
+    }
+}
+
+fn off(number: u64, by: i64) -> u64 {
+    number.saturating_add_signed(by)
+}
+
+impl Intent {
+    fn command(&self, catalog: &Catalog) -> Command {
+        match self {
+            Self::Found { policies, binding } => Command::FoundCluster {
+                cluster: ClusterId(1),
+                node: new_node(0, false, 1),
+                policies: (0..*policies).map(|name| module(name, 3)).collect(),
+                bindings: (0..*binding).map(|name| ("detection".into(), format!("p{name}"))).collect(),
+            },
+            Self::AddNode { port, leaf, group } => Command::AddNode(new_node(*port, *leaf, *group)),
+            Self::RemoveNode(node) => Command::RemoveNode { node: NodeId(*node) },
+            Self::Offline { node, right } => Command::SetNodeOffline {
+                node: NodeId(*node),
+                incarnation: match catalog.node(NodeId(*node)) {
+                    Some(known) if *right => known.incarnation,
+                    _ => Incarnation(99),
+                },
+                reason: "silent".into(),
+            },
+            Self::Online { node, incarnation, store } => Command::SetNodeOnline {
+                node: NodeId(*node),
+                incarnation: Incarnation(*incarnation),
+                store: StoreId(*store),
+            },
+            Self::Promote { partition: place, epoch, to } => {
+                let (id, at, _) = partition(catalog, *place);
+                let epoch = Epoch(off(at, *epoch));
+                Command::PromoteInstance { partition: id, epoch, to: NodeId(*to), reason: "dead".into() }
+            }
+            Self::NoteOffline(place) => Command::NotePartitionOffline {
+                partition: partition(catalog, *place).0,
+                reason: "nobody".into(),
+            },
+            Self::SetSync { partition: place, epoch, version, replica, state } => {
+                let (id, at, of) = partition(catalog, *place);
+                Command::SetSyncState {
+                    partition: id,
+                    epoch: Epoch(off(at, *epoch)),
+                    version: off(of, *version),
+                    replica: NodeId(*replica),
+                    state: *state,
+                    reason: "asked".into(),
+                }
+            }
+            Self::AddReplica { partition: place, version, node } => {
+                let (id, _, of) = partition(catalog, *place);
+                Command::AddReplica { partition: id, version: off(of, *version), node: NodeId(*node) }
+            }
+            Self::CreateDatabase { name, lenient, modes, placements } => Command::CreateDatabase {
+                name: if *name == 0 { String::new() } else { format!("db{name}") },
+                if_not_exists: *lenient,
+                replication: if modes & 1 == 0 { ReplicationMode::Sync } else { ReplicationMode::Async },
+                durability: if modes & 2 == 0 { Durability::Sync } else { Durability::Async },
+                placements: placements
+                    .iter()
+                    .map(|(primary, replicas)| InstancePlacement {
+                        primary: NodeId(*primary),
+                        replicas: replicas.iter().map(|node| NodeId(*node)).collect(),
+                    })
+                    .collect(),
+            },
+            Self::DropDatabase { name, lenient } => {
+                Command::DropDatabase { name: format!("db{name}"), if_exists: *lenient }
+            }
+            Self::CreateTable { database, name, columns, reference, lenient } => Command::CreateTable {
+                database: format!("db{database}"),
+                schema: schema(*name, *columns, *reference),
+                if_not_exists: *lenient,
+            },
+            Self::DropTable { database, name, lenient } => Command::DropTable {
+                database: format!("db{database}"),
+                table: format!("t{name}"),
+                if_exists: *lenient,
+            },
+            Self::SetVariable { name, value } => Command::SetVariable {
+                name: [
+                    "auto_attach",
+                    "AUTO-attach",
+                    "redundancy_level",
+                    "leaf_failover_fanout",
+                    "nonsense",
+                    "",
+                ][*name]
+                    .into(),
+                value: ["ON", "off", "2", "paired", "-1"][*value].into(),
+            },
+            Self::SetPassword(user) => Command::SetPassword {
+                user: format!("u{user}"),
+                password_hash: (*user > 0).then_some([*user; 20]),
+            },
+            Self::InstallPolicy { name, big } => {
+                Command::InstallPolicy(module(*name, if *big { POLICY_BYTES_MAX + 1 } else { 3 }))
+            }
+            Self::BindPolicy { points, name } => Command::BindPolicy {
+                decision_points: ["detection", "promotion", "cooking"][..=usize::from(*points)]
+                    .iter()
+                    .map(|point| (*point).into())
+                    .collect(),
+                policy: format!("p{name}"),
+                settings: BTreeMap::from([("miss_limit".into(), "7".into())]),
+            },
+            Self::TakeAutoIncrement { table, count, at_least } => {
+                Command::TakeAutoIncrement { table: TableId(*table), count: *count, at_least: *at_least }
+            }
+            Self::WriteReference { table, version, rows } => {
+                let found = catalog.table_by_id(TableId(*table));
+                Command::WriteReference(ReferenceWrite {
+                    table: TableId(*table),
+                    expected_version: off(found.map_or(1, |table| table.version), *version),
+                    rows: rows
+                        .iter()
+                        .map(|(key, keep)| (vec![*key], keep.then(|| Blob::new(&[*key]))))
+                        .collect(),
+                    affected_rows: 1,
+                    last_insert_id: 0,
+                })
+            }
+            Self::RecordDecision => Command::RecordDecision(decision()),
+            Self::RecordEvent => Command::RecordEvent {
+                severity: Severity::Notice,
+                event_type: event_type::POLICY_FALLBACK.into(),
+                node: None,
+                details: "trap".into(),
+            },
+            Self::Batch(intents) => {
+                Command::Batch(intents.iter().map(|intent| intent.command(catalog)).collect())
+            }
+        }
+    }
+}
+
+fn schema(name: u8, columns: u8, reference: bool) -> TableSchema {
+    let column = |place: u8| Column {
+        name: format!("c{place}"),
+        column_type: ColumnType::Int { bits: 64, unsigned: false },
+        nullable: false,
+        default: None,
+        auto_increment: false,
+    };
+    TableSchema {
+        id: TableId(0),
+        database: DatabaseId(0),
+        name: format!("t{name}"),
+        columns: (0..columns).map(column).collect(),
+        primary_key: vec![],
+        shard_key: vec![],
+        kind: if reference { TableKind::Reference } else { TableKind::Sharded },
+    }
+}
+
+fn rows(catalog: &Catalog) -> BTreeMap<RowKey, CatalogRow> {
+    catalog.rows().map(|row| (row.key(), row)).collect()
+}
+
+/// A catalog, and its rows as a disk has them that only learns of what is said to have changed.
+struct Kept {
+    catalog: Catalog,
+    disk: BTreeMap<RowKey, CatalogRow>,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let catalog = Catalog::default();
+        Self { disk: rows(&catalog), catalog }
+    }
+
+    /// A cluster with an aggregator, n1, and leaves n2 to n5.
+    fn founded() -> Self {
+        let mut kept = Self::new();
+        let found = Intent::Found { policies: 2, binding: 1 }.command(&kept.catalog);
+        kept.apply(None, found).outcome.expect("it is the first");
+        for port in 2..6 {
+            let leaf = Command::AddNode(new_node(port, true, 1 + u32::from(port % 2)));
+            kept.apply(None, leaf).outcome.expect("the port is free");
+        }
+        for (name, modes) in [(1, 0), (2, 2)] {
+            let placements = vec![(2, vec![3, 4]), (3, vec![2])];
+            let create = Intent::CreateDatabase { name, lenient: false, modes, placements };
+            let create = create.command(&kept.catalog);
+            kept.apply(None, create).outcome.expect("the leaves are there");
+        }
+        kept
+    }
+
+    fn apply(&mut self, statement: Option<StatementId>, command: Command) -> Applied {
+        let index = self.catalog.index().next();
+        let applied = self.catalog.apply(index, &Entry { statement, at_ms: index.0, command });
+        for key in &applied.changed {
+            match self.catalog.row(key) {
+                Some(row) => drop(self.disk.insert(key.clone(), row)),
+                None => drop(self.disk.remove(key)),
+            }
+        }
+        applied
+    }
+}
+
+/// What a step must not have done.
+fn check_step(
+    before: &Catalog,
+    after: &Catalog,
+    statement: Option<StatementId>,
+    command: &Command,
+    outcome: &Outcome,
+) {
+    if outcome.is_err() {
+        let of_others = |catalog: &Catalog| -> Vec<CatalogRow> {
+            let rows = catalog.rows();
+            rows.filter(|row| !matches!(row, CatalogRow::Outcome(s, ..) if Some(*s) == statement)).collect()
+        };
+        assert_eq!(of_others(before), of_others(after), "refused, and yet something changed: {command:?}");
+    }
+    for partition in after.partitions() {
+        for node in partition.instances() {
+            let known = after.node(node).expect("an instance is on a node of the cluster");
+            assert!(known.is_leaf(), "{node}");
+        }
+        assert!(!partition.replicas.contains_key(&partition.primary), "two instances on one node");
+        let database = after.database_by_id(partition.id.database).expect("a partition has its database");
+        if database.replication == ReplicationMode::Async {
+            assert_eq!(partition.in_sync_replicas().count(), 0, "nobody is in sync in {database:?}");
+        }
+        let Some(old) = before.partition(partition.id) else {
+            if !matches!(command, Command::Batch(_)) {
+                assert_eq!((partition.epoch, partition.version), (Epoch(1), 1));
+            }
+            continue;
+        };
+        assert!(partition.version >= old.version && partition.epoch >= old.epoch, "{old:?} ⇨ {partition:?}");
+        assert_eq!(partition == old, partition.version == old.version, "{old:?} ⇨ {partition:?}");
+        if partition.primary != old.primary {
+            assert!(partition.epoch > old.epoch, "S1: {old:?} ⇨ {partition:?}");
+        }
+        // Of one command; a batch is several.
+        if !matches!(command, Command::Batch(_)) {
+            assert!(partition.epoch.0 <= old.epoch.0 + 1, "S1: {old:?} ⇨ {partition:?}");
+            if partition.primary != old.primary {
+                let state = old.replicas.get(&partition.primary);
+                assert_eq!(state, Some(&SyncState::Sync), "S4: {old:?} ⇨ {partition:?}");
+                assert!(before.node(partition.primary).is_some_and(|node| node.is_online()));
+                assert_eq!(partition.replicas.get(&old.primary), Some(&SyncState::Async));
+            }
+            for (node, state) in &partition.replicas {
+                if *state == SyncState::Sync && old.replicas.get(node) != Some(&SyncState::Sync) {
+                    assert_eq!(old.replicas.get(node), Some(&SyncState::Ready), "{old:?} ⇨ {partition:?}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_keeps_the_rules(history in history(), founded in prop::bool::weighted(0.9)) {
+        let (mut one, mut other) =
+            if founded { (Kept::founded(), Kept::founded()) } else { (Kept::new(), Kept::new()) };
+        let mut outcomes: BTreeMap<StatementId, Outcome> = BTreeMap::new();
+        for (statement, intent) in history {
+            let statement = statement.map(|number| StatementId(number.into()));
+            let command = intent.command(&one.catalog);
+            let before = one.catalog.clone();
+            let applied = one.apply(statement, command.clone());
+            prop_assert_eq!(&applied, &other.apply(statement, command.clone()), "the same entry, the same answer");
+            if let Some(first) = statement.and_then(|statement| outcomes.get(&statement)) {
+                // S12
+                prop_assert_eq!(first, &applied.outcome);
+                prop_assert_eq!(rows(&before), rows(&one.catalog));
+            } else {
+                check_step(&before, &one.catalog, statement, &command, &applied.outcome);
+                if !matches!(applied.outcome, Err(Rejection::TableChanged(_))) {
+                    outcomes.extend(statement.map(|statement| (statement, applied.outcome.clone())));
+                }
+            }
+            prop_assert_eq!(&one.disk, &rows(&one.catalog), "what is on disk is what is in memory");
+        }
+        prop_assert_eq!(&one.catalog, &other.catalog);
+        let mut all: Vec<CatalogRow> = one.disk.into_values().collect();
+        prop_assert_eq!(&one.catalog, &Catalog::from_rows(one.catalog.index(), all.clone()));
+        all.reverse();
+        prop_assert_eq!(&one.catalog, &Catalog::from_rows(one.catalog.index(), all), "in any order");
+    }
+}
+
+#[test]
+fn what_grows_is_bounded_and_the_oldest_goes_first() {
+    let mut kept = Kept::founded();
+    for _ in 0..EVENTS_KEPT + 40 {
+        kept.apply(None, Intent::RecordEvent.command(&Catalog::default())).outcome.expect("an event");
+    }
+    for _ in 0..DECISIONS_KEPT + 40 {
+        kept.apply(None, Command::RecordDecision(decision())).outcome.expect("a decision");
+    }
+    let outcomes = CATALOG_OUTCOMES_KEPT as u128 + 40;
+    for statement in 1..=outcomes {
+        kept.apply(Some(StatementId(statement)), Intent::SetPassword(1).command(&Catalog::default()))
+            .outcome
+            .expect("a password");
+    }
+    let ids: Vec<u64> = kept.catalog.events().map(|event| event.id).collect();
+    assert_eq!(ids.len(), EVENTS_KEPT);
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    let ids: Vec<u64> = kept.catalog.decisions().map(|decision| decision.id).collect();
+    assert_eq!(ids, (41..41 + DECISIONS_KEPT as u64).collect::<Vec<_>>());
+    let remembered = (1..=outcomes).filter(|s| kept.catalog.outcome(StatementId(*s)).is_some());
+    assert!(remembered.eq(41..=outcomes));
+    assert_eq!(kept.disk, rows(&kept.catalog));
+    assert_eq!(kept.catalog, Catalog::from_rows(kept.catalog.index(), kept.disk.into_values()));
+}
+
+#[test]
+fn a_cluster_is_founded_as_a_whole_or_not_at_all() {
+    let found = |policies: Vec<PolicyModule>, point: &str, policy: &str| Command::FoundCluster {
+        cluster: ClusterId(1),
+        node: new_node(0, false, 1),
+        policies,
+        bindings: vec![("detection".into(), "p0".into()), (point.into(), policy.into())],
+    };
+    let good = || vec![module(0, 3)];
+    for bad in [
+        found(vec![module(0, 3), module(1, POLICY_BYTES_MAX + 1)], "promotion", "p0"),
+        found(good(), "promotion", "nobody"),
+        found(good(), "cooking", "p0"),
+    ] {
+        let mut kept = Kept::new();
+        assert!(kept.apply(None, bad).outcome.is_err());
+        assert_eq!(kept.disk, Kept::new().disk);
+        let again = found(good(), "promotion", "p0");
+        assert!(kept.apply(None, again).outcome.is_ok(), "it can be tried again");
+    }
+}
+
+/// S12: an attempt that came too late is no outcome of its statement; what it is computed to next is.
+#[test]
+fn a_reference_write_that_came_too_late_may_be_computed_again() {
+    let mut kept = Kept::founded();
+    let create = Intent::CreateTable { database: 1, name: 1, columns: 1, reference: true, lenient: false };
+    let create = create.command(&kept.catalog);
+    kept.apply(None, create).outcome.expect("the database is there");
+    let mut write = |statement, version| {
+        let intent = Intent::WriteReference { table: 1, version, rows: vec![(statement, true)] };
+        let command = intent.command(&kept.catalog);
+        kept.apply(Some(StatementId(statement.into())), command).outcome
+    };
+    assert!(write(1, 0).is_ok());
+    assert_eq!(write(2, -1), Err(Rejection::TableChanged(TableId(1))));
+    let done = write(2, 0);
+    assert!(done.is_ok());
+    assert_eq!(write(2, -1), done, "a late copy of the first attempt");
+    assert_eq!(write(2, 0), done, "a retry");
+    assert_eq!(kept.catalog.reference_rows(TableId(1)).count(), 2);
+}
+
+#[test]
+fn an_index_that_was_applied_is_never_applied_again() {
+    let mut kept = Kept::founded();
+    let index = kept.catalog.index();
+    let entry = Entry { statement: None, at_ms: 0, command: Command::RemoveNode { node: NodeId(1) } };
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kept.catalog.apply(index, &entry)));
+    assert!(again.is_err());
+    assert!(
+        kept.catalog.apply(CatalogIndex(index.0 + 7), &entry).outcome.is_ok(),
+        "gaps are the control group's"
+    );
+}

@@ -1,0 +1,173 @@
+//! Runs the stories in `tests/scripts`: commands as they come to the catalog.
+//!
+//! Printed is the answer to each, every event that it left, and every partition that it changed.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Partition, Reply, RowKey};
+use baton_model::{
+    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Epoch, Incarnation, NodeId, NodeRole,
+    PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
+};
+use goldenscript::{ArgumentConsumer, Context, Runner};
+
+test_each_file::test_each_path! { in "crates/catalog/tests/scripts" as scripts => tell }
+
+fn tell(path: &Path) {
+    goldenscript::run(&mut Story::default(), path).expect("the script is readable");
+}
+
+#[derive(Default)]
+struct Story {
+    catalog: Catalog,
+}
+
+impl Runner for Story {
+    type Command = goldenscript::Command;
+
+    fn run(&mut self, command: &Self::Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let mut args = command.consume_args();
+        let statement = args.take_key("statement").map(str::parse).transpose()?.map(StatementId);
+        let command = match command.name.as_str() {
+            // found leaves=3 : an aggregator, n1, and leaves n2 and up, each as run i1 on disk s1. Not told.
+            "found" => {
+                let leaves: u64 = args.take_key("leaves").map_or(Ok(2), str::parse)?;
+                self.apply(None, found())?;
+                for leaf in 2..2 + leaves {
+                    self.apply(None, Command::AddNode(new_node(leaf, NodeRole::Leaf)))?;
+                }
+                return Ok(String::new());
+            }
+            // create n2 n3 [replication=async] [durability=async] : a database of one partition; n2 is primary.
+            "create" => {
+                let replication = match args.take_key("replication") {
+                    Some("async") => ReplicationMode::Async,
+                    _ => ReplicationMode::Sync,
+                };
+                let durability = match args.take_key("durability") {
+                    Some("async") => Durability::Async,
+                    _ => Durability::Sync,
+                };
+                let primary = node(&mut args)?;
+                let mut replicas = Vec::new();
+                while let Ok(replica) = node(&mut args) {
+                    replicas.push(replica);
+                }
+                let placements = vec![InstancePlacement { primary, replicas }];
+                let (name, if_not_exists) = ("db".into(), false);
+                Command::CreateDatabase { name, if_not_exists, replication, durability, placements }
+            }
+            "offline" => Command::SetNodeOffline {
+                node: node(&mut args)?,
+                incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
+                reason: "silent".into(),
+            },
+            // online n2 run=2 [disk=2]
+            "online" => Command::SetNodeOnline {
+                node: node(&mut args)?,
+                incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
+                store: StoreId(number(&mut args, "disk")?.unwrap_or(1)),
+            },
+            // promote n3 epoch=1
+            "promote" => Command::PromoteInstance {
+                partition: PARTITION,
+                epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
+                to: node(&mut args)?,
+                reason: "its primary failed".into(),
+            },
+            // state n3 ready [epoch=1] [version=1] : as asked by the primary, now or at another time.
+            "state" => Command::SetSyncState {
+                partition: PARTITION,
+                epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
+                version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
+                replica: node(&mut args)?,
+                state: match args.next_pos() {
+                    Some("async") => SyncState::Async,
+                    Some("ready") => SyncState::Ready,
+                    Some("sync") => SyncState::Sync,
+                    other => return Err(format!("which state? {other:?}").into()),
+                },
+                reason: "asked".into(),
+            },
+            "replica" => Command::AddReplica {
+                partition: PARTITION,
+                version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
+                node: node(&mut args)?,
+            },
+            "drop" => Command::DropDatabase { name: "db".into(), if_exists: false },
+            name => return Err(format!("unknown command {name}").into()),
+        };
+        args.reject_next()?;
+        self.apply(statement, command)
+    }
+}
+
+const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
+
+impl Story {
+    fn partition(&self) -> Result<&Partition, Box<dyn Error>> {
+        Ok(self.catalog.partition(PARTITION).ok_or("create the database first")?)
+    }
+
+    fn apply(&mut self, statement: Option<StatementId>, command: Command) -> Result<String, Box<dyn Error>> {
+        let index = CatalogIndex(self.catalog.index().0 + 1);
+        let applied = self.catalog.apply(index, &Entry { statement, at_ms: 0, command });
+        let mut text = match applied.outcome {
+            Ok(Reply::Done { index }) => format!("{index} done\n"),
+            Ok(reply) => format!("{reply:?}\n"),
+            Err(rejection) => format!("refused: {rejection}\n"),
+        };
+        for key in applied.changed {
+            match key {
+                RowKey::Event(id) => {
+                    let event = self.catalog.events().find(|event| event.id == id).ok_or("it was kept")?;
+                    writeln!(text, "   {} {} {}", event.severity, event.event_type, event.details)?;
+                }
+                RowKey::Partition(id) => match self.catalog.partition(id) {
+                    Some(partition) => writeln!(text, "   {}", show(partition))?,
+                    None => writeln!(text, "   {id} is gone")?,
+                },
+                _ => {}
+            }
+        }
+        Ok(text)
+    }
+}
+
+fn show(partition: &Partition) -> String {
+    let replicas: Vec<String> =
+        partition.replicas.iter().map(|(id, state)| format!("{id} {state}")).collect();
+    let Partition { id, epoch, version, primary, primary_lost, .. } = partition;
+    let lost = if *primary_lost { " (lost)" } else { "" };
+    format!("{id} {epoch} v{version} primary={primary}{lost} [{}]", replicas.join(", "))
+}
+
+fn found() -> Command {
+    let node = new_node(1, NodeRole::Aggregator);
+    Command::FoundCluster { cluster: ClusterId(1), node, policies: vec![], bindings: vec![] }
+}
+
+fn new_node(id: u64, role: NodeRole) -> NewNode {
+    NewNode {
+        host: format!("n{id}"),
+        sql_port: 3306,
+        rpc_port: 4306,
+        http_port: 5306,
+        role,
+        aggregator_role: Some(AggregatorRole::VotingMember),
+        availability_group: Some(1),
+        incarnation: Incarnation(1),
+        store: StoreId(1),
+    }
+}
+
+fn node(args: &mut ArgumentConsumer) -> Result<NodeId, Box<dyn Error>> {
+    let name = args.next_pos().and_then(|name| name.strip_prefix('n'));
+    Ok(NodeId(name.ok_or("which node?")?.parse()?))
+}
+
+fn number(args: &mut ArgumentConsumer, key: &str) -> Result<Option<u64>, Box<dyn Error>> {
+    Ok(args.take_key(key).map(str::parse).transpose()?)
+}
