@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use baton_admin::AdminArgs;
 use baton_node::{ConfigFile, NodeConfig, NodeRoleName};
@@ -61,6 +62,9 @@ enum LogFormat {
     Json,
 }
 
+/// At its end, a node waits this long for threads that are still at work.
+const LAST_THREADS: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -74,9 +78,10 @@ fn main() -> ExitCode {
         Command::Admin(args) => runtime.block_on(baton_admin::run(args)),
         Command::Node(args) => {
             start_log(args.log_format);
-            // The runtime is not waited for: what did not end in its bounded time does not hold the process.
             let ended = runtime.block_on(node(args));
-            runtime.shutdown_background();
+            // Tasks are dropped, and threads that still read the disk are waited for: a store that is closed while it
+            // is read takes the process down.
+            runtime.shutdown_timeout(LAST_THREADS);
             ended
         }
     }

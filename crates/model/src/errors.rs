@@ -98,7 +98,7 @@ error_table! {
     /// The variable cannot be set to this value.
     WrongValueForVariable = 1231, "42000", false, "Give a value that the message allows.";
     /// The statement is valid, but not supported.
-    NotSupported = 1235, "42000", false, "See docs/compatibility or write it another way.";
+    NotSupported = 1235, "42000", false, "See docs/guarantees.md, or write it another way.";
     /// Read-only variable.
     ReadOnlyVariable = 1238, "HY000", false, "It cannot be set.";
     /// Out of range value for a column.

@@ -135,7 +135,7 @@ impl Handler for Server {
                 Ok(outbound)
             }
             Opening::Scan(request) => {
-                let (refused, rows) = match self.leaf()?.scan(request) {
+                let (refused, rows) = match self.leaf()?.scan(*request) {
                     Ok(rows) => return Ok(rows),
                     Err(refusal) => (refusal, mpsc::channel(1)),
                 };

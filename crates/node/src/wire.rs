@@ -198,7 +198,7 @@ pub enum Opening {
         partition: PartitionId,
     },
     /// "Send me these rows." Answered by [`ScanNews`].
-    Scan(ScanRequest),
+    Scan(Box<ScanRequest>),
 }
 
 /// What a watcher of the catalog is told.
@@ -214,7 +214,7 @@ pub enum CatalogNews {
     /// Some of its rows.
     Rows(Vec<CatalogRow>),
     /// The next entry.
-    Entry(CatalogIndex, Entry),
+    Entry(CatalogIndex, Box<Entry>),
     /// Nothing happened, and the watched node lives.
     Alive,
 }

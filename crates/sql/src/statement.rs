@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use baton_model::{Durability, ReplicationMode, TableSchema};
 use datafusion::sql::sqlparser::ast;
 
-use crate::expression::{Pattern, REGULAR_ESCAPE};
-
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
@@ -118,7 +116,7 @@ pub enum SchemaStatement {
         if_not_exists: bool,
         /// SYNC without the clause.
         replication: ReplicationMode,
-        /// ASYNC without the clause.
+        /// SYNC without the clause.
         durability: Durability,
         /// `PARTITIONS n`, 1 to `PARTITIONS_MAX`.
         partitions: Option<u32>,
@@ -201,24 +199,13 @@ pub struct Query {
     pub(crate) items: Vec<String>,
 }
 
-/// What narrows a SHOW: `LIKE 'pattern'`, or `WHERE column = 'name' [OR …]`. Both are about the first column.
+/// What narrows a SHOW.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ShowFilter {
-    /// The pattern; `%` and `_` as in LIKE, without case.
-    pub like: Option<String>,
-    /// The names, without case; empty lets all through.
-    pub names: Vec<String>,
-}
-
-impl ShowFilter {
-    /// Whether a row with this in its first column is to be shown.
-    #[must_use]
-    pub fn lets_through(&self, name: &str) -> bool {
-        let liked = self.like.as_ref().is_none_or(|pattern| {
-            Pattern::new(&pattern.to_lowercase(), Some(REGULAR_ESCAPE)).matches(&name.to_lowercase())
-        });
-        liked && (self.names.is_empty() || self.names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
-    }
+    /// `LIKE 'pattern'`, on the first column, without case.
+    pub(crate) like: Option<String>,
+    /// WHERE, on the columns of the answer.
+    pub(crate) condition: Option<Box<ast::Expr>>,
 }
 
 /// SHOW and DESCRIBE.

@@ -26,7 +26,7 @@ pub fn serve(mut feed: CatalogFeed) -> mpsc::Receiver<Bytes> {
                 Err(_) => CatalogNews::Alive,
                 Ok(None) => return,
                 Ok(Some(Feed::Entry { index, entry })) => {
-                    CatalogNews::Entry(index, baton_catalog::Entry::clone(&entry))
+                    CatalogNews::Entry(index, Box::new(baton_catalog::Entry::clone(&entry)))
                 }
                 Ok(Some(Feed::Snapshot(catalog))) => {
                     let rows: Vec<CatalogRow> = catalog.rows().collect();

@@ -220,7 +220,7 @@ impl Scanner for LeafScanner {
     /// Up to the first batch a scan goes through a failover; after it, a lost leaf is the query's error.
     async fn scan(&self, request: ScanRequest) -> Result<BatchStream, SqlError> {
         let partition = request.partition;
-        let opening = Opening::Scan(request);
+        let opening = Opening::Scan(Box::new(request));
         let begun = self
             .0
             .through_failover(partition, |address| async {

@@ -13,7 +13,7 @@ use crate::statement::SchemaStatement;
 pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement, Refusal> {
     let if_not_exists = parser.take_all(&["IF", "NOT", "EXISTS"]);
     let name = parser.name("the name of a database")?;
-    let (mut replication, mut durability, mut partitions) = (ReplicationMode::Sync, Durability::Async, None);
+    let (mut replication, mut durability, mut partitions) = (ReplicationMode::Sync, Durability::Sync, None);
     while !parser.at_end() {
         if parser.take("WITH") {
             let mut clauses = 0;
