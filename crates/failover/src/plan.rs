@@ -113,7 +113,8 @@ impl Plan {
                 }
             }
         }
-        *noted = offline;
+        noted.retain(|id| catalog.partition(*id).is_some() && catalog.serving(*id).is_none());
+        noted.append(&mut offline);
         plan
     }
 

@@ -85,10 +85,9 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             NodeRole::Leaf => catalog.switch("leaf_failure_detection"),
             NodeRole::Aggregator => catalog.switch("aggregator_failure_detection"),
         };
-        // A run that the catalog does not know yet has to be made known before anything can be said about it.
-        let known_run = seen.answered_as.is_none_or(|(incarnation, _)| incarnation == node.incarnation);
         if sight.is_failed(node.id) {
-            if node.is_online() && judged && known_run {
+            // Whichever run it was that failed: the one that the catalog knows is gone, too.
+            if node.is_online() && judged {
                 let reason = seen.reason.clone();
                 found.push(Problem::DeadNode { node: node.id, role: node.role, reason });
             }
@@ -101,6 +100,13 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             }
         }
     }
+    let returning: Vec<NodeId> = found
+        .iter()
+        .filter_map(|problem| match problem {
+            Problem::ReturnedNode { node, .. } => Some(*node),
+            _ => None,
+        })
+        .collect();
     let dying: Vec<NodeId> = found
         .iter()
         .filter_map(|problem| match problem {
@@ -112,6 +118,10 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
         |node: NodeId| dying.contains(&node) || !catalog.node(node).is_some_and(|known| known.is_online());
     let redundancy = catalog.number("redundancy_level");
     for partition in catalog.partitions() {
+        // What comes back changes what its partitions need: the next look sees it.
+        if partition.instances().any(|node| returning.contains(&node)) {
+            continue;
+        }
         if partition.primary_lost || dead(partition.primary) {
             found.extend(without_primary(catalog, sight, partition, &dead));
         } else {
