@@ -17,6 +17,7 @@ const GROUND: &str = "baton-model";
 const EDGES_WITHIN_A_FLOOR: &[(&str, &str, &str)] = &[
     ("baton-failover", "baton-catalog", "a plan is made from the catalog and is a list of its commands"),
     ("baton-failover", "baton-policy", "a plan asks a policy whom to promote"),
+    ("baton-replication", "baton-catalog", "its tests live in a world that the real catalog rules"),
     ("baton-consensus", "baton-storage", "the control group's log is kept in the one RocksDB of the node"),
 ];
 
