@@ -33,7 +33,7 @@ async fn kill_leaves(cluster: &Cluster, kills: usize) -> Result<Vec<Duration>> {
     while gaps.len() < kills {
         writers.all_write(HEAL_BOUND).await?;
         let leaf = leading_leaf(cluster).await?;
-        let at = cluster.kill9(&leaf).await?;
+        let at = cluster.kill9(&leaf).await?.at;
         let id = cluster.id(&leaf)?;
         wait_while_not("its primaries are taken over", HEAL_BOUND, async || {
             let instances = cluster.any_aggregator().await?.instances(DATABASE).await?;
@@ -63,7 +63,7 @@ async fn kill_masters(cluster: &Cluster, kills: usize) -> Result<Vec<(Duration, 
     while gaps.len() < kills {
         writers.all_write(HEAL_BOUND).await?;
         let master = cluster.master(HEAL_BOUND).await?;
-        let at = cluster.kill9(&master).await?;
+        let at = cluster.kill9(&master).await?.at;
         writers.all_write(HEAL_BOUND).await?;
         let (journal, now) = (writers.journal(), Moment::now());
         let of = |load: Load| {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use baton_tests::cluster::Killed;
 use baton_tests::cluster_file::ClusterFile;
 use baton_tests::wait::wait_while_not;
 use baton_tests::writers::{DATABASE, Plan};
@@ -94,8 +95,8 @@ impl Stage<'_> {
 
     async fn leaf_is_killed(&mut self) -> Result<String> {
         let leaf = self.leaf_that_can_be_lost().await?;
-        let at = self.cluster.kill9(&leaf).await?;
-        self.leaf_fails(at, &leaf, format!("kill -9 of leaf {leaf}"), "classic", 2.7..=3.3).await?;
+        let killed = self.cluster.kill9(&leaf).await?;
+        self.leaf_fails(killed, &leaf, format!("kill -9 of leaf {leaf}"), "classic", 2.7..=3.3).await?;
         self.peace().await?;
         Ok(leaf)
     }
@@ -103,7 +104,14 @@ impl Stage<'_> {
     async fn leaf_falls_asleep(&mut self) -> Result<()> {
         let leaf = self.leaf_that_can_be_lost().await?;
         let at = self.cluster.stop(&leaf)?;
-        self.leaf_fails(at, &leaf, format!("SIGSTOP of leaf {leaf}"), "swift", 0.0..=2.0).await?;
+        self.leaf_fails(
+            Killed { at, gone: at },
+            &leaf,
+            format!("SIGSTOP of leaf {leaf}"),
+            "swift",
+            0.0..=2.0,
+        )
+        .await?;
         self.peace().await?;
 
         let (address, id) = (self.cluster.node(&leaf)?.address(), self.cluster.id(&leaf)?);
@@ -127,10 +135,10 @@ impl Stage<'_> {
         self.peace().await
     }
 
-    /// Follows the failover of a leaf until clients write again.
+    /// Follows the failover of a leaf until clients write again. The time to detect it counts from when it was gone.
     async fn leaf_fails(
         &mut self,
-        at: Moment,
+        Killed { at, gone }: Killed,
         leaf: &str,
         fault: String,
         policy: &'static str,
@@ -164,7 +172,7 @@ impl Stage<'_> {
         self.writers.all_write(WRITE_AGAIN).await?;
         let over = Moment::now();
         self.tell_first_write(at, over);
-        let took = offline.at.ms_after(at) / 1e3;
+        let took = offline.at.ms_after(gone) / 1e3;
         self.script.check(
             detection_s.contains(&took),
             format!(
@@ -210,7 +218,7 @@ impl Stage<'_> {
 
     async fn master_is_killed(&mut self, master: &str) -> Result<()> {
         let address = self.cluster.node(master)?.address();
-        let at = self.cluster.kill9(master).await?;
+        let at = self.cluster.kill9(master).await?.at;
         let fault = format!("kill -9 of the master aggregator {master}");
         self.script.at(at, Kind::Fault, format!("{fault} ({address})"));
         // What the others forward waits for the election.

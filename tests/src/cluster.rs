@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,7 +17,7 @@ use crate::cluster_file::{ClusterFile, ClusterSpec};
 use crate::guard::Guard;
 use crate::moment::Moment;
 use crate::toolbox::{Node, Toolbox};
-use crate::wait::{wait_until, wait_while_not};
+use crate::wait::wait_until;
 use crate::writers::DATABASE;
 
 /// The longest that a killed process may take to be gone.
@@ -39,6 +39,15 @@ impl Login {
     pub async fn connect(&self) -> Result<Client, SqlFault> {
         Client::connect(&self.host, self.port, "root", &self.password, None).await
     }
+}
+
+/// When a process was killed. Its sockets close in between, which takes a moment where processors are busy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Killed {
+    /// When the signal was sent.
+    pub at: Moment,
+    /// When the process was gone: from then on, whoever connects is refused.
+    pub gone: Moment,
 }
 
 /// A running cluster. When it is dropped, nothing is left of it.
@@ -223,14 +232,21 @@ impl Cluster {
         Ok(())
     }
 
-    /// `kill -9`; returns the moment of it, when the process is gone.
+    /// `kill -9`; returns when the process is gone.
     ///
     /// # Errors
     /// When it does not run.
-    pub async fn kill9(&self, name: &str) -> Result<Moment> {
+    pub async fn kill9(&self, name: &str) -> Result<Killed> {
         let (at, pid) = self.signal(name, Signal::SIGKILL)?;
-        wait_while_not(&format!("the killed {name} is gone"), GONE_BOUND, async || Ok(is_gone(pid))).await?;
-        Ok(at)
+        let watched = tokio::task::spawn_blocking(move || {
+            while !is_gone(pid) && Moment::now().since(at) < GONE_BOUND {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Moment::now()
+        });
+        let gone = watched.await.context("nobody watches the killed process")?;
+        ensure!(is_gone(pid), "the killed {name} is not gone after {} s", GONE_BOUND.as_secs());
+        Ok(Killed { at, gone })
     }
 
     /// SIGSTOP; returns the moment of it.

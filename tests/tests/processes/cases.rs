@@ -62,7 +62,7 @@ fn a_partition_with_an_async_replica_goes_offline_and_comes_back_with_its_leaf()
         let leaf = leaf_with_primaries(cluster).await?;
         let partitions = partitions_of(cluster, &leaf).await?;
 
-        let killed = cluster.kill9(&leaf).await?;
+        let killed = cluster.kill9(&leaf).await?.at;
         said_offline(cluster, &partitions, killed).await?;
         let sent = Moment::now();
         refused_with(1777, write_everywhere(cluster, 1000).await)?;

@@ -27,8 +27,8 @@ fn a_leaf_that_refuses_connections_is_failed_over_after_3_seconds() {
         let leaf = leaf_with_primaries(cluster).await?;
 
         let killed = cluster.kill9(&leaf).await?;
-        let offline = event_about(cluster, "NODE_OFFLINE", &leaf, killed, Duration::from_secs(10)).await?;
-        ensure_ms("detection of a killed leaf", offline.at.ms_after(killed), 3000.0, 300.0)?;
+        let offline = event_about(cluster, "NODE_OFFLINE", &leaf, killed.at, Duration::from_secs(10)).await?;
+        ensure_ms("detection of a killed leaf", offline.at.ms_after(killed.gone), 3000.0, 300.0)?;
         taken_over(cluster, &leaf, Duration::from_secs(5)).await?;
         writers.all_write(Duration::from_secs(5)).await?;
 
@@ -79,7 +79,7 @@ fn a_killed_master_is_replaced_after_30_seconds_and_what_children_forward_waits_
         let writers = Writers::start(cluster, &plans).await?;
         writers.all_write(HEAL_BOUND).await?;
 
-        let killed = cluster.kill9(&master).await?;
+        let killed = cluster.kill9(&master).await?.at;
         // While there is no master, sharded tables are written, and DDL at a child waits.
         let mut child = cluster.conn(&children[0]).await?;
         let ddl = async {

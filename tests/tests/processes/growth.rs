@@ -67,7 +67,7 @@ fn a_leaf_that_lost_its_disk_gets_everything_anew() {
         let writers = Writers::start(cluster, &sharded_loads(&["a1"])).await?;
         writers.all_write(HEAL_BOUND).await?;
 
-        let killed = cluster.kill9("l1").await?;
+        let killed = cluster.kill9("l1").await?.at;
         taken_over(cluster, "l1", Duration::from_secs(10)).await?;
         cluster.wipe("l1")?;
         cluster.restart("l1").await?;
