@@ -8,7 +8,7 @@ pub const QUERY_MEMORY_BYTES_MAX: usize = 512 << 20;
 pub const RESULT_ROWS_MAX: usize = 1_000_000;
 /// How long one query may run.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(300);
-/// Tables that one query may join, as in MySQL.
+/// Tables in one FROM, as in MySQL.
 pub const JOIN_TABLES_MAX: usize = 61;
 /// Parentheses, subqueries, CASEs and other things within each other.
 pub const NESTING_MAX: usize = 64;

@@ -4,8 +4,9 @@ use baton_catalog::Catalog;
 use baton_model::errors::SqlError;
 use baton_model::{ColumnType, Datum, TableKind, TableSchema};
 
-use crate::bind::{Context, INFORMATION_SCHEMA};
-use crate::read::system_table;
+use crate::bind::{Columns, Context, INFORMATION_SCHEMA, bind_scalar};
+use crate::expression::{Pattern, REGULAR_ESCAPE};
+use crate::read::{SYSTEM_TABLES, column_key, database_names, keys, schema_of, shown_default, system_table};
 use crate::session::{ResultSet, Session};
 use crate::statement::{Show, ShowFilter, TableName};
 use crate::variables;
@@ -35,16 +36,14 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
     let context = Context { catalog, session };
     Ok(Some(match show {
         Show::Databases { filter, .. } => {
-            let mut names: Vec<String> = catalog.databases().map(|database| database.name.clone()).collect();
-            names.push(INFORMATION_SCHEMA.to_owned());
-            names.sort_unstable();
-            let rows =
-                names.into_iter().filter(|name| filter.lets_through(name)).map(|name| vec![text(name)]);
-            texts(&["Database"], rows.collect())
+            let rows = database_names(&context).into_iter().map(|name| vec![text(name)]);
+            narrow(texts(&["Database"], rows.collect()), filter, &context)?
         }
         Show::Tables { full, database, filter } => tables(*full, database.as_deref(), filter, &context)?,
         Show::TableStatus { database, filter } => table_status(database.as_deref(), filter, &context)?,
-        Show::Columns { full, table, filter } => columns(*full, schema(table, &context)?, filter),
+        Show::Columns { full, table, filter } => {
+            narrow(columns(*full, schema(table, &context)?), filter, &context)?
+        }
         Show::Indexes { table } => indexes(schema(table, &context)?),
         Show::CreateTable { table } => {
             let schema = schema(table, &context)?;
@@ -63,11 +62,8 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         }
         Show::Variables { global, filter } => {
             let variables = variables::all(&context, *global).into_iter();
-            let rows = variables.filter(|(name, _)| filter.lets_through(name));
-            texts(
-                &["Variable_name", "Value"],
-                rows.map(|(name, value)| vec![text(name), text(value)]).collect(),
-            )
+            let rows = variables.map(|(name, value)| vec![text(name), text(value)]);
+            narrow(texts(&["Variable_name", "Value"], rows.collect()), filter, &context)?
         }
         Show::Status { .. } => texts(&["Variable_name", "Value"], Vec::new()),
         Show::Warnings => answer(&[("Level", TEXT), ("Code", NUMBER), ("Message", TEXT)], Vec::new()),
@@ -75,13 +71,12 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
             &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"],
             vec![["Baton", "DEFAULT", "Replicated rows", "NO", "NO", "NO"].map(text).into()],
         ),
-        Show::Collation { filter } => collations(filter),
+        Show::Collation { filter } => narrow(collations(), filter, &context)?,
         Show::CharacterSet { filter } => {
             let row = vec![text("utf8mb4"), text("UTF-8 Unicode"), text("utf8mb4_bin"), Datum::Int(4)];
-            let rows = if filter.lets_through("utf8mb4") { vec![row] } else { Vec::new() };
             let columns =
                 [("Charset", TEXT), ("Description", TEXT), ("Default collation", TEXT), ("Maxlen", NUMBER)];
-            answer(&columns, rows)
+            narrow(answer(&columns, vec![row]), filter, &context)?
         }
         Show::Grants => {
             let user = session.user.split('@').next().unwrap_or_default();
@@ -125,9 +120,36 @@ fn policy_bindings(catalog: &Catalog) -> ResultSet {
     let rows = catalog.bindings().map(|binding| {
         let settings: Vec<String> =
             binding.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        vec![text(&binding.decision_point), text(&binding.policy), text(settings.join(", ")), text(&binding.hash)]
+        vec![
+            text(&binding.decision_point),
+            text(&binding.policy),
+            text(settings.join(", ")),
+            text(&binding.hash),
+        ]
     });
     texts(&["Decision_Point", "Policy", "Settings", "Hash"], rows.collect())
+}
+
+/// The rows that a filter lets through.
+fn narrow(mut result: ResultSet, filter: &ShowFilter, context: &Context<'_>) -> Result<ResultSet, SqlError> {
+    if let Some(pattern) = &filter.like {
+        let pattern = Pattern::new(&pattern.to_lowercase(), Some(REGULAR_ESCAPE));
+        let liked = |row: &Vec<Datum>| matches!(row.first(), Some(Datum::Text(name)) if pattern.matches(&name.to_lowercase()));
+        result.rows.retain(liked);
+    }
+    if let Some(condition) = &filter.condition {
+        let schema = schema_of(&result);
+        let columns = Columns { schema: Some(&schema), name: "", database: None, clause: "where clause" };
+        let condition = bind_scalar((**condition).clone(), &columns, context)?;
+        let mut kept = Vec::with_capacity(result.rows.len());
+        for row in result.rows {
+            if condition.truth(&row)? == Some(true) {
+                kept.push(row);
+            }
+        }
+        result.rows = kept;
+    }
+    Ok(result)
 }
 
 fn schema<'a>(table: &TableName, context: &Context<'a>) -> Result<&'a TableSchema, SqlError> {
@@ -138,25 +160,8 @@ fn schema<'a>(table: &TableName, context: &Context<'a>) -> Result<&'a TableSchem
 fn table_names(database: Option<&str>, context: &Context<'_>) -> Result<(String, Vec<String>), SqlError> {
     let name = context.database_name(database)?;
     if name.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
-        const ALL: [&str; 15] = [
-            "AGGREGATORS",
-            "COLUMNS",
-            "DISTRIBUTED_DATABASES",
-            "DISTRIBUTED_PARTITIONS",
-            "ENGINES",
-            "KEY_COLUMN_USAGE",
-            "LEAVES",
-            "MV_EVENTS",
-            "MV_POLICY_DECISIONS",
-            "REFERENTIAL_CONSTRAINTS",
-            "ROUTINES",
-            "SCHEMATA",
-            "STATISTICS",
-            "TABLES",
-            "TABLE_CONSTRAINTS",
-        ];
-        let names = ALL.iter().filter(|name| system_table(name, context).is_some());
-        return Ok((INFORMATION_SCHEMA.to_owned(), names.map(|name| (*name).to_owned()).collect()));
+        let names = SYSTEM_TABLES.iter().map(|name| (*name).to_owned()).collect();
+        return Ok((INFORMATION_SCHEMA.to_owned(), names));
     }
     let database = context.database(database)?;
     let mut names: Vec<String> =
@@ -176,12 +181,13 @@ fn tables(
         Some(pattern) => format!("Tables_in_{database} ({pattern})"),
         None => format!("Tables_in_{database}"),
     };
-    let names = names.into_iter().filter(|name| filter.lets_through(name));
-    Ok(if full {
-        texts(&[&heading, "Table_type"], names.map(|name| vec![text(name), text("BASE TABLE")]).collect())
+    let rows = names.into_iter();
+    let all = if full {
+        texts(&[&heading, "Table_type"], rows.map(|name| vec![text(name), text("BASE TABLE")]).collect())
     } else {
-        texts(&[&heading], names.map(|name| vec![text(name)]).collect())
-    })
+        texts(&[&heading], rows.map(|name| vec![text(name)]).collect())
+    };
+    narrow(all, filter, context)
 }
 
 fn table_status(
@@ -212,34 +218,17 @@ fn table_status(
             text(""),
         ]
     };
-    Ok(answer(&columns, names.into_iter().filter(|name| filter.lets_through(name)).map(row).collect()))
+    narrow(answer(&columns, names.into_iter().map(row).collect()), filter, context)
 }
 
-/// What `Key` says of a column.
-fn key(schema: &TableSchema, position: usize) -> &'static str {
-    if schema.primary_key.contains(&position) {
-        "PRI"
-    } else if schema.shard_key.contains(&position) {
-        "MUL"
-    } else {
-        ""
-    }
-}
-
-fn columns(full: bool, schema: &TableSchema, filter: &ShowFilter) -> ResultSet {
+fn columns(full: bool, schema: &TableSchema) -> ResultSet {
     let mut rows = Vec::new();
     for (position, column) in schema.columns.iter().enumerate() {
-        if !filter.lets_through(&column.name) {
-            continue;
-        }
-        let default = column.default.as_deref().map_or(Datum::Null, |default| {
-            let inner = default.strip_prefix('\'').and_then(|inner| inner.strip_suffix('\''));
-            text(inner.map_or_else(|| default.to_owned(), |inner| inner.replace("''", "'")))
-        });
+        let default = shown_default(column);
         let nullable = text(if column.nullable { "YES" } else { "NO" });
         let extra = text(if column.auto_increment { "auto_increment" } else { "" });
         let (name, of, key) =
-            (text(&column.name), text(column.column_type.to_string()), text(key(schema, position)));
+            (text(&column.name), text(column.column_type.to_string()), text(column_key(schema, position)));
         rows.push(if full {
             let collation = match column.column_type {
                 ColumnType::Char(_) | ColumnType::Varchar(_) | ColumnType::Text => text("utf8mb4_bin"),
@@ -260,15 +249,12 @@ fn columns(full: bool, schema: &TableSchema, filter: &ShowFilter) -> ResultSet {
 
 fn indexes(schema: &TableSchema) -> ResultSet {
     let mut rows = Vec::new();
-    let shard_key_is_own = schema.shard_key != schema.primary_key;
-    let keys =
-        [("PRIMARY", 0, &schema.primary_key, true), ("__SHARDKEY", 1, &schema.shard_key, shard_key_is_own)];
-    for (name, non_unique, positions, shown) in keys {
-        for (n, position) in positions.iter().enumerate().filter(|_| shown) {
+    for (name, unique, positions) in keys(schema) {
+        for (n, position) in positions.iter().enumerate() {
             let column = &schema.columns[*position];
             rows.push(vec![
                 text(&schema.name),
-                Datum::Int(non_unique),
+                Datum::Int((!unique).into()),
                 text(name),
                 Datum::Int(n as i64 + 1),
                 text(&column.name),
@@ -331,13 +317,13 @@ fn create_table(schema: &TableSchema) -> String {
     format!("CREATE {kind}TABLE {} (\n{}\n)", quoted(&schema.name), lines.join(",\n"))
 }
 
-fn collations(filter: &ShowFilter) -> ResultSet {
+fn collations() -> ResultSet {
     let all = [
         ("utf8mb4_bin", "utf8mb4", 46, "Yes"),
         ("utf8mb4_general_ci", "utf8mb4", 45, ""),
         ("binary", "binary", 63, "Yes"),
     ];
-    let rows = all.iter().filter(|(name, ..)| filter.lets_through(name)).map(|(name, set, id, default)| {
+    let rows = all.iter().map(|(name, set, id, default)| {
         vec![text(*name), text(*set), Datum::Int(*id), text(*default), text("Yes"), Datum::Int(1)]
     });
     let columns = [

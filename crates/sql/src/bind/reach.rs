@@ -141,6 +141,25 @@ fn pin(schema: &TableSchema, condition: &Expression, pins: &mut [Option<Vec<Datu
             };
             note(schema, column, std::slice::from_ref(literal).iter(), pins);
         }
+        Expression::Or(terms) => {
+            // `a = 1 OR a = 2` is `a IN (1, 2)`.
+            let mut of = None;
+            let mut literals = Vec::with_capacity(terms.len());
+            for term in terms {
+                let Expression::Compare(Comparison::Equal, left, right) = term else { return };
+                let (Expression::Column(column, _), Expression::Literal(literal)) = (&**left, &**right)
+                else {
+                    return;
+                };
+                if *of.get_or_insert(*column) != *column {
+                    return;
+                }
+                literals.push(literal);
+            }
+            if let Some(column) = of {
+                note(schema, column, literals.into_iter(), pins);
+            }
+        }
         Expression::In(inner, list) => {
             let Expression::Column(column, _) = &**inner else { return };
             let literals: Option<Vec<&Value<'static>>> = list
@@ -218,8 +237,10 @@ fn stored_as(literal: &Value<'static>, column_type: ColumnType) -> Stored {
                 },
             }
         }
-        (ColumnType::Float | ColumnType::Double, Value::Text(_) | Value::Bytes(_)) => Stored::Unclear,
-        (ColumnType::Float | ColumnType::Double, literal) => match literal.double() {
+        (
+            ColumnType::Float | ColumnType::Double,
+            Value::Int(_) | Value::UInt(_) | Value::Decimal(..) | Value::Double(_),
+        ) => match literal.double() {
             Some(v) if v.is_finite() => Stored::One(Datum::Double(if v == 0.0 { 0.0 } else { v })),
             _ => Stored::Unclear,
         },

@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(rescale(125, 2, 1), Some(13));
         assert_eq!(rescale(-125, 2, 1), Some(-13));
         assert_eq!(rescale(124, 2, 1), Some(12));
-        assert_eq!(rescale(5, 0, 38), Some(5 * 10_i128.pow(37) * 10));
+        assert_eq!(rescale(1, 0, 38), Some(10_i128.pow(38)));
         assert_eq!(rescale(i128::MAX, 0, 1), None);
         assert_eq!((decimal_text(-5, 2), decimal_text(1234, 3)), ("-0.05".into(), "1.234".into()));
     }

@@ -4,6 +4,7 @@ use baton_model::ColumnType;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::database::character_set;
 use super::source::Refusal;
 use super::words::Words;
 
@@ -59,7 +60,7 @@ pub(super) fn column_type(parser: &mut Parser<'_>) -> Result<ColumnType, Refusal
         "VARCHAR" | "NVARCHAR" => text_of(parser, true)?,
         "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" => {
             length(parser, 0..=u64::MAX)?;
-            character_set(parser)?;
+            character_sets(parser)?;
             ColumnType::Text
         }
         "BINARY" => ColumnType::Varbinary(length(parser, 1..=255)?.unwrap_or(1)),
@@ -98,15 +99,13 @@ fn text_of(parser: &mut Parser<'_>, varying: bool) -> Result<ColumnType, Refusal
         (true, None) => return parser.refuse("the length of the VARCHAR"),
         (false, length) => ColumnType::Char(length.unwrap_or(1)),
     };
-    character_set(parser)?;
+    character_sets(parser)?;
     Ok(column_type)
 }
 
-/// `[CHARACTER SET x] [COLLATE x]`: everything is UTF-8, and compares by its bytes.
-fn character_set(parser: &mut Parser<'_>) -> Result<(), Refusal> {
-    while parser.at("CHARACTER") || parser.at("CHARSET") || parser.at("COLLATE") {
-        super::database::skip_character_set(parser)?;
-    }
+/// `[CHARACTER SET x] [COLLATE x]`.
+fn character_sets(parser: &mut Parser<'_>) -> Result<(), Refusal> {
+    while character_set(parser)? {}
     Ok(())
 }
 

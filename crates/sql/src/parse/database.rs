@@ -35,22 +35,26 @@ pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement
             parser.take_sign(&Token::Eq);
             let count = parser.number("a number of partitions from 1 to 1024", 1..=PARTITIONS_MAX.into())?;
             partitions = u32::try_from(count).ok();
-        } else if !skip_character_set(parser)? {
+        } else if !default_character_set(parser)? {
             return parser.refuse("WITH or PARTITIONS");
         }
     }
     Ok(SchemaStatement::CreateDatabase { name, if_not_exists, replication, durability, partitions })
 }
 
-/// Takes `[DEFAULT] CHARACTER SET [=] x` or `COLLATE [=] x`: everything is UTF-8, and compares by its bytes.
-pub(super) fn skip_character_set(parser: &mut Parser<'_>) -> Result<bool, Refusal> {
+/// Takes `[DEFAULT] CHARACTER SET [=] x` or `[DEFAULT] COLLATE [=] x`, if it is next.
+pub(super) fn default_character_set(parser: &mut Parser<'_>) -> Result<bool, Refusal> {
     let default = parser.take("DEFAULT");
+    let found = character_set(parser)?;
+    if default && !found { parser.refuse("CHARACTER SET") } else { Ok(found) }
+}
+
+/// Takes `CHARACTER SET [=] x` or `COLLATE [=] x`, if it is next: everything is UTF-8, and compares by its bytes.
+pub(super) fn character_set(parser: &mut Parser<'_>) -> Result<bool, Refusal> {
     let found = parser.take_all(&["CHARACTER", "SET"]) || parser.take("CHARSET") || parser.take("COLLATE");
     if found {
         parser.take_sign(&Token::Eq);
         parser.text_or_name("a character set")?;
-    } else if default {
-        return parser.refuse("CHARACTER SET");
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! MySQL's grammar as `sqlparser` knows it, with the operators mended that it gets wrong.
+//! MySQL's grammar as `sqlparser` knows it, with the operators mended whose rank it gets wrong.
 
 use std::any::TypeId;
 
@@ -56,8 +56,30 @@ impl Dialect for Grammar {
         MySqlDialect {}.is_table_factor_alias(explicit, kw, parser)
     }
 
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        match precedence {
+            // Between OR and AND.
+            Precedence::Xor => 7,
+            // Above multiplication.
+            Precedence::Caret => 45,
+            other => MySqlDialect {}.prec_value(other),
+        }
+    }
+
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
-        is_mod(&parser.peek_token_ref().token).then(|| Ok(self.prec_value(Precedence::MulDivModOp)))
+        let precedence = match &parser.peek_token_ref().token {
+            token if is_mod(token) => self.prec_value(Precedence::MulDivModOp),
+            // `||` and `&&` are OR and AND.
+            Token::StringConcat => self.prec_value(Precedence::Or),
+            Token::Overlap => self.prec_value(Precedence::And),
+            Token::ShiftLeft | Token::ShiftRight => self.prec_value(Precedence::Ampersand) + 1,
+            _ => return None,
+        };
+        Some(Ok(precedence))
     }
 
     fn parse_infix(

@@ -1,6 +1,5 @@
 //! SHOW and DESCRIBE; the first word is taken.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::source::Refusal;
@@ -38,16 +37,16 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
         "EVENTS" => Show::Events { limit: limit(parser)? },
         "DATABASES" | "SCHEMAS" => {
             let extended = parser.take("EXTENDED");
-            Show::Databases { extended, filter: filter(parser, &["database", "schema_name"])? }
+            Show::Databases { extended, filter: filter(parser)? }
         }
         "TABLES" => {
             let database = of_database(parser)?;
-            Show::Tables { full, database, filter: filter(parser, &["table_name"])? }
+            Show::Tables { full, database, filter: filter(parser)? }
         }
         "TABLE" => {
             parser.want("STATUS")?;
             let database = of_database(parser)?;
-            Show::TableStatus { database, filter: filter(parser, &["name"])? }
+            Show::TableStatus { database, filter: filter(parser)? }
         }
         "COLUMNS" | "FIELDS" => {
             if !(parser.take("FROM") || parser.take("IN")) {
@@ -57,7 +56,7 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
             if let Some(database) = of_database(parser)? {
                 table.database = Some(database);
             }
-            Show::Columns { full, table, filter: filter(parser, &["field"])? }
+            Show::Columns { full, table, filter: filter(parser)? }
         }
         "INDEX" | "INDEXES" | "KEYS" => {
             if !(parser.take("FROM") || parser.take("IN")) {
@@ -79,8 +78,8 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
                 return parser.refuse("TABLE or DATABASE");
             }
         }
-        "VARIABLES" => Show::Variables { global, filter: filter(parser, &["variable_name"])? },
-        "STATUS" => Show::Status { filter: filter(parser, &["variable_name"])? },
+        "VARIABLES" => Show::Variables { global, filter: filter(parser)? },
+        "STATUS" => Show::Status { filter: filter(parser)? },
         "WARNINGS" | "ERRORS" => {
             limit(parser)?;
             Show::Warnings
@@ -91,11 +90,11 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
             parser.want("ENGINES")?;
             Show::Engines
         }
-        "COLLATION" => Show::Collation { filter: filter(parser, &["collation"])? },
-        "CHARSET" => Show::CharacterSet { filter: filter(parser, &["charset"])? },
+        "COLLATION" => Show::Collation { filter: filter(parser)? },
+        "CHARSET" => Show::CharacterSet { filter: filter(parser)? },
         "CHARACTER" => {
             parser.want("SET")?;
-            Show::CharacterSet { filter: filter(parser, &["charset"])? }
+            Show::CharacterSet { filter: filter(parser)? }
         }
         "GRANTS" => {
             skip_rest(parser);
@@ -142,67 +141,13 @@ fn skip_rest(parser: &mut Parser<'_>) {
     }
 }
 
-/// `LIKE 'pattern'`, or `WHERE column = 'value'` and `WHERE column LIKE 'pattern'` of one of these columns.
-/// Other conditions are not supported.
-fn filter(parser: &mut Parser<'_>, columns: &[&str]) -> Result<ShowFilter, Refusal> {
+/// `LIKE 'pattern'` or `WHERE condition`, if there is one.
+fn filter(parser: &mut Parser<'_>) -> Result<ShowFilter, Refusal> {
     if parser.take("LIKE") {
-        return Ok(ShowFilter { like: Some(parser.text("a pattern")?), ..ShowFilter::default() });
+        return Ok(ShowFilter { like: Some(parser.text("a pattern")?), condition: None });
     }
-    if !parser.at("WHERE") {
-        return Ok(ShowFilter::default());
+    if parser.take("WHERE") {
+        return Ok(ShowFilter { like: None, condition: Some(Box::new(parser.parse_expr()?)) });
     }
-    let place = parser.place();
-    parser.want("WHERE")?;
-    let condition = parser.parse_expr()?;
-    let mut filter = ShowFilter::default();
-    if collect(&condition, columns, &mut filter) {
-        return Ok(filter);
-    }
-    Err(Refusal::Unsupported("this WHERE in a SHOW".into(), place))
-}
-
-/// Adds what a condition lets through; false if it is not understood.
-fn collect(condition: &Expr, columns: &[&str], filter: &mut ShowFilter) -> bool {
-    let is_column = |expr: &Expr| match expr {
-        Expr::Identifier(name) => columns.iter().any(|column| name.value.eq_ignore_ascii_case(column)),
-        _ => false,
-    };
-    let text = |expr: &Expr| match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    match condition {
-        Expr::Nested(inner) => collect(inner, columns, filter),
-        Expr::BinaryOp { left, op: BinaryOperator::Or, right } => {
-            collect(left, columns, filter) && collect(right, columns, filter)
-        }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
-            if is_column(left) && filter.like.is_none() =>
-        {
-            match text(right) {
-                Some(name) => {
-                    filter.names.push(name);
-                    true
-                }
-                None => false,
-            }
-        }
-        Expr::InList { expr, list, negated: false } if is_column(expr) && filter.like.is_none() => {
-            let names: Option<Vec<String>> = list.iter().map(text).collect();
-            names.is_some_and(|names| {
-                filter.names.extend(names);
-                true
-            })
-        }
-        Expr::Like { negated: false, expr, pattern, escape_char: None, .. }
-            if is_column(expr) && filter.like.is_none() && filter.names.is_empty() =>
-        {
-            filter.like = text(pattern);
-            filter.like.is_some()
-        }
-        _ => false,
-    }
+    Ok(ShowFilter::default())
 }

@@ -88,6 +88,8 @@ impl<'a> Source<'a> {
     }
 
     fn syntax(self, at: Location, why: &str) -> SqlError {
+        // The end has no position of its own.
+        let at = if at.line == 0 { self.end() } else { at };
         let rest = &self.0[self.offset(at)..];
         let near = rest.char_indices().nth(NEAR_CHARS).map_or(rest, |(cut, _)| &rest[..cut]);
         let (line, column) = (at.line, at.column);

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::column_type::column_type;
-use super::database::skip_character_set;
+use super::database::{character_set, default_character_set};
 use super::source::Refusal;
 use super::words::Words;
 use crate::bind::default_value;
@@ -144,8 +144,8 @@ fn column(parser: &mut Parser<'_>, declared: &mut Declared) -> Result<Column, Re
             column.nullable = false;
         } else if parser.take("COMMENT") {
             parser.text("a comment in quotes")?;
-        } else if parser.at("COLLATE") || parser.at("CHARACTER") || parser.at("CHARSET") {
-            skip_character_set(parser)?;
+        } else if character_set(parser)? {
+            // Everything is UTF-8.
         } else if matches!(parser.peek_token_ref().token, Token::Comma | Token::RParen) {
             break;
         } else {
@@ -210,7 +210,7 @@ fn default(parser: &mut Parser<'_>) -> Result<Option<String>, Refusal> {
 /// What may stand behind the list: engine, character set and comments change nothing here.
 fn options(parser: &mut Parser<'_>) -> Result<(), Refusal> {
     while !parser.at_end() {
-        if parser.take_sign(&Token::Comma) || skip_character_set(parser)? {
+        if parser.take_sign(&Token::Comma) || default_character_set(parser)? {
             continue;
         }
         const IGNORED: [&str; 7] = [

@@ -54,3 +54,10 @@ pub(super) fn engine() -> SessionState {
     state.mark_start_execution();
     state
 }
+
+/// Whether there is a function of this name, in lower case.
+pub(super) fn knows(name: &str) -> bool {
+    ENGINE.scalar_functions().contains_key(name)
+        || ENGINE.aggregate_functions().contains_key(name)
+        || ENGINE.window_functions().contains_key(name)
+}

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, TypeSignature, Volatility,
 };
 
 use super::errors::pass;
@@ -73,6 +74,15 @@ impl ScalarUDFImpl for Adapter {
         let arguments: Vec<&DataType> = args.arg_fields.iter().map(|field| field.data_type()).collect();
         let data_type = result_type(self.function.0.returns, &arguments, args.scalar_arguments);
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
+    }
+
+    /// Text turned into text is itself; so that a condition on it can go to the leaves.
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let is_text = |expr: &Expr| expr.get_type(info.schema()).is_ok_and(|of| of == DataType::Utf8);
+        if self.function.0.name == "__char" && args.len() == 1 && is_text(&args[0]) {
+            return Ok(ExprSimplifyResult::Simplified(args.remove(0)));
+        }
+        Ok(ExprSimplifyResult::Original(args))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -20,7 +20,9 @@ use futures::stream::BoxStream;
 
 pub use self::execute::{execute_query, explain_query};
 pub use self::shortcut::{PointGet, ReadPlan, plan_read};
-pub(crate) use self::system::system_table;
+pub(crate) use self::system::{
+    SYSTEM_TABLES, column_key, database_names, keys, schema_of, shown_default, system_table,
+};
 use crate::leaf::ScanRequest;
 
 /// Encoded batches, opaque to whoever carries them: what a [`LeafScan`](crate::LeafScan) gave, in order.

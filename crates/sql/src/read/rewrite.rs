@@ -24,6 +24,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::Scanner;
+use super::engine::knows;
 use super::planner::Tables;
 use super::shortcut::item_name;
 use super::system::system_table;
@@ -128,7 +129,7 @@ struct Rewriter<'a> {
     context: &'a Context<'a>,
     scanner: &'a Arc<dyn Scanner>,
     tables: Tables,
-    /// How many tables the query mentions.
+    /// How many tables the FROM at hand mentions.
     mentioned: usize,
     spelled: BTreeMap<String, String>,
     /// The names of WITH that are visible, in lower case.
@@ -237,9 +238,11 @@ impl Rewriter<'_> {
         if let Some(ast::Distinct::On(columns)) = &mut select.distinct {
             self.list(columns)?;
         }
+        let outside = std::mem::take(&mut self.mentioned);
         for table in &mut select.from {
             self.table_with_joins(table)?;
         }
+        self.mentioned = outside;
         select.from.retain(|table| !is_dual(&table.relation));
         if let Some(condition) = &mut select.selection {
             self.expr(condition, Want::Truth)?;
@@ -396,7 +399,7 @@ impl Rewriter<'_> {
     fn table(&mut self, name: &mut ObjectName) -> Done {
         self.mentioned += 1;
         if self.mentioned > JOIN_TABLES_MAX {
-            let text = format!("Too many tables; a query can use at most {JOIN_TABLES_MAX} tables");
+            let text = format!("Too many tables; {JOIN_TABLES_MAX} can be used in a join");
             return Err(SqlError::new(ErrorCode::TooBig, text));
         }
         let place = name.span().start;
@@ -408,7 +411,11 @@ impl Rewriter<'_> {
             return Ok(());
         }
         self.spell(&named.table);
-        let key = (named.database.clone(), small);
+        let database = named.database.as_ref().map(|database| {
+            let of_catalog = database.eq_ignore_ascii_case(INFORMATION_SCHEMA);
+            if of_catalog { INFORMATION_SCHEMA.to_owned() } else { database.clone() }
+        });
+        let key = (database, small);
         if self.tables.contains_key(&key) {
             return Ok(());
         }
@@ -523,7 +530,13 @@ impl Rewriter<'_> {
             Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
                 return Err(SqlError::new(ErrorCode::WrongArguments, "A parameter has no value"));
             }
-            Expr::Value(_) => {}
+            Expr::Value(value) => match &value.value {
+                // With an exponent it is a double, not a decimal.
+                Value::Number(digits, _) if digits.contains(['e', 'E']) => {
+                    *expr = call("__double", vec![text(digits.clone())]);
+                }
+                _ => {}
+            },
             Expr::Identifier(name) => lower(name),
             Expr::CompoundIdentifier(names) => {
                 // A database keeps its case.
@@ -641,6 +654,9 @@ impl Rewriter<'_> {
             other => other,
         }
         .to_owned();
+        if !knows(&name) {
+            return Err(unsupported_at(&format!("the function {}", name.to_uppercase()), place));
+        }
         let is_group_concat = name == "string_agg";
         function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
         if let FunctionArguments::List(list) = &mut function.args {

@@ -13,11 +13,11 @@ const TEXT: ColumnType = ColumnType::Text;
 const NUMBER: ColumnType = ColumnType::Int { bits: 64, unsigned: false };
 const MOMENT: ColumnType = ColumnType::DateTime;
 
-pub(crate) fn text(text: impl Into<String>) -> Datum {
+fn text(text: impl Into<String>) -> Datum {
     Datum::Text(text.into())
 }
 
-pub(crate) fn int(number: impl TryInto<i64>) -> Datum {
+fn int(number: impl TryInto<i64>) -> Datum {
     Datum::Int(number.try_into().unwrap_or(i64::MAX))
 }
 
@@ -25,12 +25,12 @@ fn yes_or_no(yes: bool) -> Datum {
     text(if yes { "YES" } else { "NO" })
 }
 
-pub(crate) fn table_of(columns: &[(&str, ColumnType)], rows: Vec<Row>) -> ResultSet {
+fn table_of(columns: &[(&str, ColumnType)], rows: Vec<Row>) -> ResultSet {
     ResultSet { columns: columns.iter().map(|(name, of)| ((*name).to_owned(), *of)).collect(), rows }
 }
 
 /// A moment of the catalog's wall clock.
-pub(crate) fn moment(at_ms: u64) -> Datum {
+fn moment(at_ms: u64) -> Datum {
     i64::try_from(at_ms).ok().and_then(|ms| ms.checked_mul(1000)).map_or(Datum::Null, Datum::DateTime)
 }
 
@@ -53,6 +53,26 @@ pub(crate) fn schema_of(result: &ResultSet) -> TableSchema {
         shard_key: Vec::new(),
     }
 }
+
+/// The names of the tables, in order.
+pub(crate) const SYSTEM_TABLES: &[&str] = &[
+    "AGGREGATORS",
+    "COLUMNS",
+    "DISTRIBUTED_DATABASES",
+    "DISTRIBUTED_PARTITIONS",
+    "ENGINES",
+    "KEY_COLUMN_USAGE",
+    "LEAVES",
+    "MV_EVENTS",
+    "MV_POLICY_DECISIONS",
+    "REFERENTIAL_CONSTRAINTS",
+    "ROUTINES",
+    "SCHEMATA",
+    "STATISTICS",
+    "TABLES",
+    "TABLE_CONSTRAINTS",
+    "VIEWS",
+];
 
 /// A table of `information_schema`, by its name without case.
 pub(crate) fn system_table(name: &str, context: &Context<'_>) -> Option<ResultSet> {
@@ -153,7 +173,7 @@ fn tables(context: &Context<'_>) -> ResultSet {
 }
 
 /// The type's name without its length.
-pub(crate) fn data_type(column_type: ColumnType) -> String {
+fn data_type(column_type: ColumnType) -> String {
     let printed = column_type.to_string();
     printed.split(['(', ' ']).next().unwrap_or_default().to_ascii_lowercase()
 }
