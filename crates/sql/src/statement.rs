@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast;
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a statement lives once, where it is carried out")]
 pub enum Statement {
     /// About nodes, policies and users: for the master aggregator.
     Cluster(ClusterStatement),

@@ -100,9 +100,9 @@ pub(crate) fn desugar(expr: &mut Expr, context: &Context<'_>) -> Result<(), SqlE
         }
         Expr::Position { expr: inner, r#in } => call("locate", vec![take(inner), take(r#in)]),
         Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
-            let from = substring_from.as_mut().map_or_else(|| number(1), |from| take(from));
+            let from = substring_from.as_mut().map_or_else(|| number(1), take);
             let mut arguments = vec![take(inner), from];
-            arguments.extend(substring_for.as_mut().map(|length| take(length)));
+            arguments.extend(substring_for.as_mut().map(take));
             call("substring", arguments)
         }
         Expr::Trim { trim_where, trim_what, expr: inner, trim_characters: None } => {
@@ -111,7 +111,7 @@ pub(crate) fn desugar(expr: &mut Expr, context: &Context<'_>) -> Result<(), SqlE
                 Some(TrimWhereField::Trailing) => "TRAILING",
                 Some(TrimWhereField::Both) | None => "BOTH",
             };
-            let what = trim_what.as_mut().map_or_else(|| text(" "), |what| take(what));
+            let what = trim_what.as_mut().map_or_else(|| text(" "), take);
             call("__trim", vec![text(side), what, take(inner)])
         }
         Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {

@@ -64,10 +64,8 @@ pub(super) fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), Refusal> {
                 }
                 chains.push(0);
             }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                if chains.len() > 1 {
-                    chains.pop();
-                }
+            Token::RParen | Token::RBracket | Token::RBrace if chains.len() > 1 => {
+                chains.pop();
             }
             Token::Comma => *chains.last_mut().expect("the outermost level is never popped") = 0,
             Token::Lt if matches!(previous, Some(Token::Word(word)) if word.keyword == Keyword::ARRAY) => {
