@@ -1,7 +1,8 @@
 //! One watched node: its connection, its counters, and what it and others said.
 //!
 //! The link goes `Connecting → Linked → Connecting …`, with `Waiting` in between so that attempts start at least
-//! [`RETRY`] apart; while there is no link, the misses go on rising with every tick.
+//! [`RETRY`] apart, but for one after a link that broke before it proved good; while there is no link, the misses go
+//! on rising with every tick.
 //! A pong proves life whenever it comes and whichever ping it answers, and sets all counters back to zero.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +53,8 @@ pub(crate) struct Watched {
     /// Since when there is no link that proved good; meaningless while there is one.
     unlinked_at: Instant,
     connection_lost: bool,
+    /// Whether an attempt was already hurried because a link broke before it carried a pong.
+    hurried: bool,
 
     /// The number of the last ping asked for.
     seq: u64,
@@ -84,6 +87,7 @@ impl Watched {
             attempt_at: now,
             unlinked_at: now,
             connection_lost: false,
+            hurried: false,
             seq: 0,
             open: VecDeque::new(),
             misses: 0,
@@ -160,7 +164,14 @@ impl Watched {
             return vec![];
         }
         self.connection_lost = true;
+        let proved = self.is_proved();
         self.unlink(now);
+        // A dying process still takes the connection that is asked for when the old one breaks, and serves nobody:
+        // the next tick knows more. Once only, for a node that hangs up on everybody is not to be stormed.
+        if !proved && !std::mem::replace(&mut self.hurried, true) {
+            self.attempt_at = Instant(now.0.saturating_sub(u64::from(micros(RETRY))));
+            return vec![];
+        }
         self.retry(now, node)
     }
 
@@ -188,6 +199,7 @@ impl Watched {
         self.refusals = 0;
         self.timeouts = 0;
         self.connection_lost = false;
+        self.hurried &= !matches!(self.link, Link::Linked(_));
         self.report = Some(report);
         self.last_pong_at = Some(now);
         let sent_at = self.open.iter().find(|&&(open, _)| open == seq).map(|&(_, at)| at);
@@ -287,14 +299,17 @@ impl Watched {
         Effect::Ping { node, seq: self.seq }
     }
 
+    /// Whether the link, if there is one, has carried a pong.
+    fn is_proved(&self) -> bool {
+        matches!(self.link, Link::Linked(since) if self.last_pong_at.is_some_and(|at| at >= since))
+    }
+
     fn unlink(&mut self, now: Instant) {
-        let link = std::mem::replace(&mut self.link, Link::Waiting);
         // A link that never carried a pong was no interruption of the absence.
-        if let Link::Linked(since) = link
-            && self.last_pong_at.is_some_and(|at| at >= since)
-        {
+        if self.is_proved() {
             self.unlinked_at = now;
         }
+        self.link = Link::Waiting;
         self.open.clear();
         self.interval_from = None;
     }
