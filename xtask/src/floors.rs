@@ -56,7 +56,6 @@ const LIBRARIES: &[Library] = &[
         tests_of: &[],
     },
     Library { packages: &["datafusion"], rooms: &["baton-sql"], tests_of: &[] },
-    Library { packages: &["opensrv-mysql"], rooms: &[], tests_of: &[] },
     Library {
         packages: &["mysql_async"],
         rooms: &["baton-node", "baton-admin", "baton-tests", "baton-benches", "xtask"],
