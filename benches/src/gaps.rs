@@ -101,12 +101,16 @@ fn tell(what: &str, gaps: &[Duration], goal: Option<Duration>) -> Result<()> {
     let at = |part: f64| gaps.get(((gaps.len() as f64 * part).ceil() as usize).saturating_sub(1)).copied();
     let median = at(0.5).context("nothing was measured")?;
     let (p99, longest) = (at(0.99).unwrap_or_default(), gaps.last().copied().unwrap_or_default());
+    let mut note = format!("99 % within {:.3} s, longest {:.3} s", p99.as_secs_f64(), longest.as_secs_f64());
+    if let Some(goal) = goal.filter(|goal| median > *goal) {
+        note.push_str(&format!("; {:.2} times the goal", median.as_secs_f64() / goal.as_secs_f64()));
+    }
     Figure {
         what: format!("{what}, median of {}", gaps.len()),
         goal: goal.map_or_else(String::new, |goal| format!("≤ {:.1} s", goal.as_secs_f64())),
         measured: format!("{:.3} s", median.as_secs_f64()),
         met: goal.map(|goal| median <= goal),
-        note: format!("99 % within {:.3} s, longest {:.3} s", p99.as_secs_f64(), longest.as_secs_f64()),
+        note,
     }
     .print()
 }

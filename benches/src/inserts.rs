@@ -25,7 +25,7 @@ enum Protocol {
 pub async fn measure() -> Result<()> {
     let cluster = Cluster::start(&ClusterSpec::new(1, 2)).await?;
     for (durability, options) in
-        [("", "PARTITIONS 8"), (", SYNC DURABILITY", "WITH SYNC DURABILITY PARTITIONS 8")]
+        [("", "PARTITIONS 8"), (", ASYNC DURABILITY", "WITH ASYNC DURABILITY PARTITIONS 8")]
     {
         cluster.create_database(options).await?;
         cluster.all_in_sync(Duration::from_secs(60)).await?;

@@ -346,11 +346,14 @@ impl Cluster {
     }
 }
 
-/// Whether the process has ended; one that has, and that nobody has asked for yet, has ended too.
+/// Whether the process has ended, with all its threads: only then are its ports and files free. One that has, and that
+/// nobody has asked for yet, has ended too.
 fn is_gone(pid: Pid) -> bool {
     if kill(pid, None) == Err(Errno::ESRCH) {
         return true;
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    let first_has_ended = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    first_has_ended && threads() <= 1
 }

@@ -16,6 +16,8 @@ pub const ROOT_PASSWORD: &str = "s3cret of the test";
 pub struct ClusterSpec {
     /// Aggregators, the first of them the master aggregator, all voting members if there are several.
     pub aggregators: usize,
+    /// Aggregators without a vote, behind those in order.
+    pub followers: usize,
     /// Leaves, by turns in group 1 and 2.
     pub leaves: usize,
     /// Availability groups, 1 or 2.
@@ -30,7 +32,14 @@ impl ClusterSpec {
     /// So many aggregators and leaves, in two groups, under `classic`.
     #[must_use]
     pub fn new(aggregators: usize, leaves: usize) -> Self {
-        Self { aggregators, leaves, groups: 2, policy: None, variables: Vec::new() }
+        Self { aggregators, followers: 0, leaves, groups: 2, policy: None, variables: Vec::new() }
+    }
+
+    /// The same with so many more aggregators that have no vote.
+    #[must_use]
+    pub fn followers(mut self, count: usize) -> Self {
+        self.followers = count;
+        self
     }
 
     /// The same under another policy.
@@ -57,13 +66,14 @@ impl ClusterSpec {
     /// Its cluster file, without ports. Nodes are called `a1 …` and `l1 …`.
     #[must_use]
     pub fn to_file(&self) -> ClusterFile {
-        let aggregators = (1..=self.aggregators).map(|n| {
+        let aggregators = (1..=self.aggregators + self.followers).map(|n| {
             let mut node = mapping([("name", format!("a{n}").into())]);
             if n == 1 {
                 node.insert("role".into(), "Master".into());
             } else {
                 node.insert("role".into(), "Aggregator".into());
-                node.insert("aggregator_role".into(), "voting_member".into());
+                let role = if n <= self.aggregators { "voting_member" } else { "follower" };
+                node.insert("aggregator_role".into(), role.into());
             }
             Value::from(node)
         });
@@ -134,7 +144,11 @@ impl ClusterFile {
     /// The password of `root`.
     #[must_use]
     pub fn root_password(&self) -> String {
-        self.0.get("root_password").and_then(Value::as_str).unwrap_or_default().to_owned()
+        match self.0.get("root_password") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        }
     }
 
     /// Writes it.

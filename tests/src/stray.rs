@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use crate::client::Client;
 use crate::cluster::binary;
 use crate::ports;
+use crate::toolbox::Node;
 use crate::wait::wait_until;
 
 /// The longest that a node may take to accept SQL, or to refuse to start.
@@ -35,6 +36,16 @@ impl StraySpec {
     pub fn new(role: &str, data_dir: PathBuf) -> Result<Self> {
         let free = ports::free(3)?;
         Ok(Self { role: role.to_owned(), ports: [free[0], free[1], free[2]], data_dir })
+    }
+
+    /// A node in the place of one that does not run: the same ports, the same data folder.
+    #[must_use]
+    pub fn in_place_of(node: &Node) -> Self {
+        Self {
+            role: if node.is_leaf() { "leaf" } else { "aggregator" }.to_owned(),
+            ports: [node.port, node.rpc_port, node.http_port],
+            data_dir: node.datadir.clone(),
+        }
     }
 
     fn command(&self) -> Result<Command> {

@@ -11,6 +11,7 @@ mod floors;
 mod house;
 mod policies;
 mod programs;
+mod root;
 mod setup;
 mod testing;
 mod verify;

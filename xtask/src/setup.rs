@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{checkout, policies};
+use crate::{checkout, policies, root};
 
 /// What is to be done afterwards; a build needs less than a test run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,13 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Test,
         is_here: || has_program("mariadb"),
         package: "mariadb-client",
+    },
+    Need {
+        what: "pymysql for the system's Python",
+        wanted_for: "tests with a real client",
+        purpose: Purpose::Test,
+        is_here: has_pymysql,
+        package: "python3-pymysql",
     },
     Need {
         what: "iptables",
@@ -103,7 +110,7 @@ fn install_packages(purpose: Purpose) -> Result<Vec<&'static str>> {
             packages.join(" ")
         );
     }
-    let Some(as_root) = root_prefix() else {
+    let Some(as_root) = root::prefix() else {
         bail!("neither root nor sudo without a password; type this, then run the command again:\n  {typed}");
     };
     apt_get(as_root, &["update"]).with_context(|| format!("to try by hand: {typed}"))?;
@@ -114,22 +121,6 @@ fn install_packages(purpose: Purpose) -> Result<Vec<&'static str>> {
         bail!("package {} is installed, but {} is still not found", need.package, need.what);
     }
     Ok(packages)
-}
-
-/// The words before a command that make it run as root: none for root, `sudo -n` where that asks nothing.
-fn root_prefix() -> Option<&'static [&'static str]> {
-    let succeeds = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-        command.output().ok().filter(|output| output.status.success())
-    };
-    if succeeds("id", &["-u"]).is_some_and(|output| output.stdout == b"0\n") {
-        Some(&[])
-    } else if succeeds("sudo", &["-n", "true"]).is_some() {
-        Some(&["sudo", "-n"])
-    } else {
-        None
-    }
 }
 
 /// Waits for another apt-get, but not for ever, and asks nothing.
@@ -145,6 +136,13 @@ fn apt_get(as_root: &[&str], arguments: &[&str]) -> Result<()> {
 
 fn has_cpp_compiler() -> bool {
     env::var_os("CXX").is_some() || has_program("c++") || has_program("g++")
+}
+
+/// The Python that the package is for; another one in the path has packages of its own.
+fn has_pymysql() -> bool {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", "import pymysql"]).stdin(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Looks where bindgen's loader looks on Linux: in `LIBCLANG_PATH`, then in the usual library folders.

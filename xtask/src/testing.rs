@@ -3,6 +3,7 @@
 //! The programs are built by one cargo call for the whole workspace and started from here, because a call for a part
 //! of it resolves other features and would compile heavy libraries again.
 //! A test program that does not end is killed after a bound and counts as failed.
+//! Those over real processes make network namespaces, for which they run as root.
 //! The last line is `N passed, N failed`, alone, for people and for CI.
 
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::house::House;
-use crate::{checkout, setup};
+use crate::{checkout, root, setup};
 
 /// Tests over real processes: they share ports, processors and packet filters, so one runs at a time.
 const PROCESS_TESTS: &str = "baton-tests";
@@ -29,6 +30,9 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// The longest a program with tests over real processes may take: it waits for failures that take 30 s each.
 const PROCESS_PROGRAM_LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// How much later than the bound that root keeps we look ourselves.
+const ROOT_GRACE: Duration = Duration::from_secs(30);
 
 /// What to test.
 #[derive(Args)]
@@ -47,6 +51,8 @@ pub struct TestArgs {
 pub fn run(args: &TestArgs) -> Result<ExitCode> {
     let started = Instant::now();
     if !args.cores {
+        // Said now, and not after a long build.
+        become_root()?;
         setup::run(setup::Purpose::Test)?;
     }
     let selection = if args.cores { cores()? } else { vec!["--release".into(), "--workspace".into()] };
@@ -69,9 +75,26 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
         command.arg("--test-threads=1");
         let binary = build.binary.as_ref().context("no crate of the workspace builds the program `baton`")?;
         command.env("BATON_BIN", binary);
-        sum.add(&program.label, run_bounded(command, PROCESS_PROGRAM_LIMIT)?);
+        let as_root = become_root()?;
+        let outcome = if as_root.is_empty() {
+            run_bounded(command, PROCESS_PROGRAM_LIMIT)?
+        } else {
+            let command = root::as_root(&command, as_root, PROCESS_PROGRAM_LIMIT);
+            run_bounded(command, PROCESS_PROGRAM_LIMIT + ROOT_GRACE)?
+        };
+        sum.add(&program.label, outcome);
     }
     Ok(print_sum(&sum, started.elapsed()))
+}
+
+/// How the tests over real processes become root; what was given an hour ago may be taken back since.
+fn become_root() -> Result<&'static [&'static str]> {
+    root::prefix().context(
+        "the tests over real processes make network namespaces, for which they must be root, and this is neither \
+         root nor may it use sudo without a password; type this, in this terminal:\n  \
+         sudo -v && cargo xtask test\n\
+         what is built already is kept; `cargo xtask test --cores` needs no root",
+    )
 }
 
 fn print_sum(sum: &Tally, took: Duration) -> ExitCode {

@@ -14,6 +14,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const PACKET_BYTES: usize = 16 << 20;
 /// Errors that go away by themselves: no master yet (1218), another master (1826), a node not reached yet (1735).
 const PASSING: [u16; 3] = [1218, 1826, 1735];
+const ACCESS_DENIED: u16 = 1045;
 
 /// Why a node did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the node answers, and does not take the password.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        matches!(self, Self::Sql(mysql_async::Error::Server(error)) if error.code == ACCESS_DENIED)
+    }
+
     fn is_passing(&self) -> bool {
         matches!(self, Self::Sql(mysql_async::Error::Server(error)) if PASSING.contains(&error.code))
     }

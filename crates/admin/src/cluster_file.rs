@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use baton_catalog::variables;
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
 
+/// The host of a file that names none: this machine.
+const HOST: &str = "127.0.0.1";
 /// The first SQL port that is given out by itself.
 const PORT_FIRST: u16 = 3306;
 /// The RPC and the HTTP port are this far above the SQL port, where the file does not say otherwise.
@@ -110,7 +113,7 @@ pub enum ClusterFileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default)]
+    /// Any scalar, as the text that stands in the file.
     root_password: Option<String>,
     high_availability: Option<bool>,
     #[serde(default)]
@@ -124,12 +127,11 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Host {
-    hostname: String,
+    hostname: Option<String>,
     #[serde(default)]
     nodes: Vec<Node>,
-    /// Every host is this machine, whatever this says.
-    #[serde(rename = "localhost")]
-    _localhost: Option<bool>,
+    /// Every host is this machine, whatever this says; but one that is said to be another needs a name.
+    localhost: Option<bool>,
     ssh: Option<Value>,
 }
 
@@ -165,6 +167,12 @@ struct Wrong {
 
 fn wrong<T>(at: impl Into<String>, reason: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong { at: at.into(), reason: reason.into() })
+}
+
+impl Host {
+    fn name(&self) -> &str {
+        self.hostname.as_deref().unwrap_or(HOST)
+    }
 }
 
 impl ClusterPlan {
@@ -208,16 +216,17 @@ impl ClusterPlan {
 
 fn plan(file: File) -> Result<ClusterPlan, Wrong> {
     let mut notes = Vec::new();
-    let mut note = |at: String, given: bool| {
+    let note = |notes: &mut Vec<String>, at: String, given: bool| {
         if given {
             notes.push(format!("{at} has no effect here"));
         }
     };
-    note("license".into(), file.license.is_some());
-    note("memsql_server_version".into(), file.memsql_server_version.is_some());
-    note("package_type".into(), file.package_type.is_some());
+    note(&mut notes, "license".into(), file.license.is_some());
+    note(&mut notes, "memsql_server_version".into(), file.memsql_server_version.is_some());
+    note(&mut notes, "package_type".into(), file.package_type.is_some());
 
-    let (mut variables, consensus) = variables(&file.sync_variables)?;
+    let mut variables = sync_variables(&file.sync_variables)?;
+    let consensus = variables.iter().any(|(name, value)| name == "consensus_enabled" && value == "ON");
     let leaves =
         file.hosts.iter().flat_map(|host| &host.nodes).filter(|node| node.role.eq_ignore_ascii_case("leaf"));
     let leaves = leaves.count();
@@ -230,17 +239,30 @@ fn plan(file: File) -> Result<ClusterPlan, Wrong> {
     let mut counts = BTreeMap::<&str, usize>::new();
     for (host_at, host) in file.hosts.into_iter().enumerate() {
         let at = format!("hosts[{host_at}]");
-        note(format!("{at}.ssh"), host.ssh.is_some());
-        if host.hostname.trim().is_empty() {
+        note(&mut notes, format!("{at}.ssh"), host.ssh.is_some());
+        let host_name = host.name().to_owned();
+        if host_name.trim().is_empty() {
             return wrong(format!("{at}.hostname"), "it is empty");
+        }
+        if host.hostname.is_none() && host.localhost == Some(false) {
+            return wrong(
+                format!("{at}.hostname"),
+                "it is missing, and `localhost: false` says that it matters",
+            );
         }
         for (node_at, node) in host.nodes.into_iter().enumerate() {
             let at = format!("{at}.nodes[{node_at}]");
-            note(format!("{at}.register"), node.register.is_some());
-            note(format!("{at}.config.auditlogsdir"), node.config.auditlogsdir.is_some());
-            note(format!("{at}.config.plancachedir"), node.config.plancachedir.is_some());
-            note(format!("{at}.config.tracelogsdir"), node.config.tracelogsdir.is_some());
-            let role = role(&at, &node, high_availability, consensus, &mut ungrouped)?;
+            note(&mut notes, format!("{at}.register"), node.register.is_some());
+            note(&mut notes, format!("{at}.config.auditlogsdir"), node.config.auditlogsdir.is_some());
+            note(&mut notes, format!("{at}.config.plancachedir"), node.config.plancachedir.is_some());
+            note(&mut notes, format!("{at}.config.tracelogsdir"), node.config.tracelogsdir.is_some());
+            let mut role = role(&at, &node, high_availability, consensus, &mut ungrouped)?;
+            if !high_availability && role == (PlannedRole::Leaf { group: 2 }) {
+                notes.push(format!(
+                    "{at}.availability_group has no effect here: without `high_availability: true` there is group 1 only"
+                ));
+                role = PlannedRole::Leaf { group: 1 };
+            }
             let kind = match role {
                 PlannedRole::Master => "master",
                 PlannedRole::Aggregator { .. } => "aggregator",
@@ -260,7 +282,7 @@ fn plan(file: File) -> Result<ClusterPlan, Wrong> {
             nodes.push(PlannedNode {
                 name,
                 role,
-                host: host.hostname.clone(),
+                host: host_name.clone(),
                 port,
                 rpc_port,
                 http_port,
@@ -284,8 +306,17 @@ fn plan(file: File) -> Result<ClusterPlan, Wrong> {
                 );
             }
         }
-        if !variables.iter().any(|(name, _)| name == "redundancy_level") {
-            variables.push(("redundancy_level".into(), "2".into()));
+        match variables.iter().find(|(name, _)| name == "redundancy_level") {
+            Some((_, copies)) if copies != "2" => {
+                return wrong(
+                    "sync_variables.redundancy_level",
+                    format!(
+                        "it is {copies}, and high availability is 2 copies; say 2, or `high_availability: false`"
+                    ),
+                );
+            }
+            Some(_) => {}
+            None => variables.push(("redundancy_level".into(), "2".into())),
         }
     }
     let root_password = file.root_password.unwrap_or_default();
@@ -322,9 +353,7 @@ fn role(
         ),
         ("aggregator", _) => Ok(PlannedRole::Aggregator { voting_member: voting_member == Some(true) }),
         ("leaf", None) => match node.availability_group {
-            Some(1) => Ok(PlannedRole::Leaf { group: 1 }),
-            Some(2) if high_availability => Ok(PlannedRole::Leaf { group: 2 }),
-            Some(2) => wrong(format!("{at}.availability_group"), "group 2 needs `high_availability: true`"),
+            Some(group @ (1 | 2)) => Ok(PlannedRole::Leaf { group }),
             Some(other) => wrong(format!("{at}.availability_group"), format!("{other} is neither 1 nor 2")),
             None => {
                 *ungrouped += 1;
@@ -336,32 +365,34 @@ fn role(
     }
 }
 
-/// The variables with `consensus_enabled` first, since others depend on it, and whether that is on.
-fn variables(given: &BTreeMap<String, Value>) -> Result<(Vec<(String, String)>, bool), Wrong> {
-    let mut variables = Vec::new();
+/// The variables by their own names and in their canonical values, with `consensus_enabled` first, since others depend
+/// on it. What the cluster would refuse is refused here, where nothing has been started yet.
+fn sync_variables(given: &BTreeMap<String, Value>) -> Result<Vec<(String, String)>, Wrong> {
+    let mut named: Vec<(String, String)> = Vec::new();
     for (name, value) in given {
         let at = format!("sync_variables.{name}");
-        let name = name.to_ascii_lowercase().replace('-', "_");
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return wrong(at, "that is no name of a variable");
-        }
-        let value = match value {
+        let Some(variable) = variables::find(name) else {
+            let known: Vec<&str> = variables::ALL.iter().map(|variable| variable.name).collect();
+            return wrong(at, format!("there is no such variable; there are: {}", known.join(", ")));
+        };
+        let text = match value {
             Value::Bool(true) => "ON".to_owned(),
             Value::Bool(false) => "OFF".to_owned(),
             Value::Number(number) => number.to_string(),
             Value::String(text) => text.clone(),
             _ => return wrong(at, "a variable's value is a word, a number, or a text"),
         };
-        if variables.iter().any(|(other, _)| *other == name) {
+        let canonical = match variable.parse(&text) {
+            Ok(canonical) => canonical,
+            Err(takes) => return wrong(at, format!("'{text}' cannot be: {takes}")),
+        };
+        if named.iter().any(|(other, _)| other == variable.name) {
             return wrong(at, "it is there twice");
         }
-        variables.push((name, value));
+        named.push((variable.name.to_owned(), canonical));
     }
-    variables.sort_by_key(|(name, _)| name != "consensus_enabled");
-    let consensus = variables.iter().any(|(name, value)| {
-        name == "consensus_enabled" && ["ON", "1", "TRUE"].contains(&value.to_ascii_uppercase().as_str())
-    });
-    Ok((variables, consensus))
+    named.sort_by_key(|(name, _)| name != "consensus_enabled");
+    Ok(named)
 }
 
 /// A name is part of file names.
@@ -391,8 +422,8 @@ impl Ports {
                     if port == 0 {
                         return wrong(at, "0 is no port");
                     }
-                    if !ports.fixed.insert((host.hostname.clone(), port)) {
-                        return wrong(at, format!("{}:{port} is given twice", host.hostname));
+                    if !ports.fixed.insert((host.name().to_owned(), port)) {
+                        return wrong(at, format!("{}:{port} is given twice", host.name()));
                     }
                     ports.everywhere.insert(port);
                 }
@@ -501,6 +532,99 @@ hosts:
     }
 
     #[test]
+    fn a_host_without_a_name_is_this_machine() {
+        let file = |host: &str| parsed(&format!("hosts:\n- {{{host}nodes: [{{role: Master}}]}}"));
+        for host in ["", "localhost: true, "] {
+            assert_eq!(file(host).unwrap().nodes[0].host, "127.0.0.1", "{host}");
+        }
+        let error = file("localhost: false, ").unwrap_err();
+        assert!(error.contains("hosts[0].hostname: it is missing"), "{error}");
+        let error = file("hostname: '', ").unwrap_err();
+        assert!(error.contains("hosts[0].hostname: it is empty"), "{error}");
+        // Ports of hosts that are the same machine collide, whether it has a name or not.
+        let error = parsed(
+            "hosts:\n- nodes: [{role: Master, config: {port: 7}}]\n\
+             - {hostname: 127.0.0.1, nodes: [{role: Leaf, config: {port: 7}}]}",
+        );
+        assert!(error.unwrap_err().contains("127.0.0.1:7 is given twice"));
+    }
+
+    #[test]
+    fn a_password_is_the_text_that_stands_there() {
+        let password = |scalar: &str| {
+            parsed(&format!("root_password: {scalar}\nhosts: [{{nodes: [{{role: Master}}]}}]"))
+                .unwrap()
+                .root_password
+        };
+        for (scalar, text) in [
+            ("12345", "12345"),
+            ("007", "007"),
+            ("1.50", "1.50"),
+            ("0x10", "0x10"),
+            ("true", "true"),
+            ("'12'", "12"),
+            ("\"\"", ""),
+            ("", ""),
+        ] {
+            assert_eq!(password(scalar), text, "{scalar}");
+        }
+    }
+
+    #[test]
+    fn without_high_availability_group_2_is_group_1_and_that_is_said() {
+        let plan = parsed(
+            "high_availability: false\nhosts:\n- nodes:\n  - {role: Master}\n\
+             \x20 - {role: Leaf, availability_group: 1}\n  - {role: Leaf, availability_group: 2}\n",
+        )
+        .unwrap();
+        let groups: Vec<PlannedRole> = plan.nodes[1..].iter().map(|node| node.role).collect();
+        assert_eq!(groups, [PlannedRole::Leaf { group: 1 }; 2]);
+        assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
+        assert!(
+            plan.notes[0].starts_with("hosts[0].nodes[2].availability_group has no effect"),
+            "{:?}",
+            plan.notes
+        );
+        assert!(plan.variables.is_empty(), "{:?}", plan.variables);
+    }
+
+    #[test]
+    fn variables_are_those_of_the_cluster_with_values_that_they_take() {
+        let file = |variables: &str| {
+            parsed(&format!("sync_variables: {{{variables}}}\nhosts: [{{nodes: [{{role: Master}}]}}]"))
+        };
+        let plan = file("Consensus-Enabled: true, auto_attach: 0, heartbeat_interval_ms: '0200'").unwrap();
+        let set: Vec<(&str, &str)> =
+            plan.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            set,
+            [("consensus_enabled", "ON"), ("auto_attach", "OFF"), ("heartbeat_interval_ms", "200")]
+        );
+        for (variables, expected) in [
+            ("maximum_memory: 100", "sync_variables.maximum_memory: there is no such variable; there are: "),
+            ("'x; DROP': 1", "there is no such variable"),
+            ("heartbeat_interval_ms: 5", "'5' cannot be: it is a number from 10 to 10000"),
+            ("heartbeat_interval_ms: 1.5", "'1.5' cannot be: it is a number"),
+            ("auto_attach: maybe", "'maybe' cannot be: it is ON or OFF"),
+            ("leaf_failover_fanout: load_balanced", "it is one of paired"),
+            ("auto_attach: [ON]", "a variable's value is a word, a number, or a text"),
+            ("auto_attach: ON, AUTO-ATTACH: OFF", "it is there twice"),
+        ] {
+            let error = file(variables).unwrap_err();
+            assert!(error.contains(expected), "{variables}\n{error}");
+        }
+        let leaves = "  - {role: Leaf}\n  - {role: Leaf}\n";
+        let error = parsed(&format!(
+            "sync_variables: {{redundancy_level: 1}}\nhosts:\n- nodes:\n  - {{role: Master}}\n{leaves}"
+        ));
+        let error = error.unwrap_err();
+        assert!(
+            error.contains("sync_variables.redundancy_level: it is 1, and high availability is 2"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_place() {
         let at = |nodes: &str| parsed(&format!("hosts:\n- hostname: h\n  nodes:\n{nodes}")).unwrap_err();
         for (nodes, expected) in [
@@ -518,10 +642,6 @@ hosts:
             (
                 "  - {role: Master}\n  - {role: Leaf, aggregator_role: follower}",
                 "nodes[1].aggregator_role: a leaf",
-            ),
-            (
-                "  - {role: Master}\n  - {role: Leaf, availability_group: 2}",
-                "needs `high_availability: true`",
             ),
             ("  - {role: Master}\n  - {role: Leaf, availability_group: 3}", "3 is neither 1 nor 2"),
             ("  - {role: Master, name: x}\n  - {role: Leaf, name: x}", "nodes[1].name: there are two"),

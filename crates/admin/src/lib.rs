@@ -4,19 +4,21 @@
 //! through SQL, for everything that changes without it: who the master aggregator is, who is online.
 //!
 //! * Nodes outlive the toolbox: each is a process of its own group that writes to its log file.
-//! * A process is a node only if its command line names the node's data folder; a process id that was given to
-//!   another program is never signalled.
+//! * A process is a node only if it holds the lock on the node's data folder, or was started here to take it; a process
+//!   id that was given to another program is never signalled.
 //! * Every wait is bounded, and says what it waited for and which log to read.
 //!
 //! Not here: other machines. Every host of a cluster file is an address of this one.
 
 mod client;
 mod cluster_file;
+mod data_lock;
 mod delete;
 mod error;
 mod nodes;
 mod process;
 mod report;
+mod serving;
 mod setup;
 mod state;
 mod survey;

@@ -1,25 +1,17 @@
 //! Nodes one by one: list, start, stop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
 
 use futures::future::join_all;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
-use crate::client::Client;
 use crate::error::AdminError;
-use crate::process::{self, Presence, presence};
+use crate::process::{self, Awaited, Presence, presence};
 use crate::report::{Report, table};
+use crate::serving::{Login, await_all};
 use crate::state::{ClusterState, NodeRecord, StateDir};
 use crate::survey::{View, address, survey};
-
-/// How long a node may take from its start until it accepts SQL.
-const START_WAIT: Duration = Duration::from_secs(60);
-const START_POLL: Duration = Duration::from_millis(50);
-/// How long one attempt to connect may take.
-const CONNECT_BOUND: Duration = Duration::from_secs(2);
 
 /// The whole cluster, as `list-nodes` prints it.
 #[derive(Serialize)]
@@ -134,6 +126,7 @@ fn chosen<'a>(state: &'a ClusterState, name: Option<&str>) -> Result<Vec<&'a Nod
 }
 
 /// `start-node`: all are started before any is waited for, since they may need each other.
+/// One that runs already is waited for as well: whoever asks for a node to be started wants one that serves.
 pub(crate) async fn start_nodes(
     dir: &StateDir,
     name: Option<&str>,
@@ -141,21 +134,24 @@ pub(crate) async fn start_nodes(
 ) -> Result<(), AdminError> {
     let state = dir.read()?;
     let mut changes = Vec::new();
-    let mut started = Vec::new();
+    let mut awaited = Vec::new();
     for node in chosen(&state, name)? {
-        let (pid, done) = match presence(node) {
-            Presence::Running(pid) => (pid, "runs already"),
+        let (process, done) = match presence(node) {
+            Presence::Running(pid) => (Awaited::Found(pid), "runs already"),
             Presence::Stopped | Presence::Unknown => {
                 report.progress(&format!("starting {}", node.name));
-                let child = start(dir, node)?;
-                let pid = child.id().cast_signed();
-                started.push((node, child));
-                (pid, "started")
+                (Awaited::Started(start(dir, node)?), "started")
             }
         };
-        changes.push(Change { name: node.name.clone(), pid: Some(pid), done });
+        changes.push(Change { name: node.name.clone(), pid: Some(process.pid()), done });
+        awaited.push((node, process));
     }
-    await_all(dir, started, &state.root_password).await?;
+    for node in await_all(dir, awaited, Login::maybe(&state.root_password)).await? {
+        report.note(&format!(
+            "node '{node}' serves, but refuses the password that root had when the cluster was set up: it was changed \
+             by SQL, or the node lost its disk"
+        ));
+    }
     let changes = Changes { nodes: changes };
     report.result(&changes, || changes.table());
     Ok(())
@@ -196,46 +192,4 @@ pub(crate) fn start(dir: &StateDir, node: &NodeRecord) -> Result<Child, AdminErr
     let child = process::start(node, &dir.log(&node.name))?;
     dir.note_pid(&node.name, Some(child.id().cast_signed()))?;
     Ok(child)
-}
-
-/// Waits until each of these nodes accepts SQL.
-pub(crate) async fn await_all(
-    dir: &StateDir,
-    started: Vec<(&NodeRecord, Child)>,
-    root_password: &str,
-) -> Result<(), AdminError> {
-    let waits = started.into_iter().map(|(node, child)| {
-        let log = dir.log(&node.name);
-        async move { await_sql(node, Some(child), root_password, &log).await }
-    });
-    AdminError::gather(join_all(waits).await)
-}
-
-/// Waits until a node accepts SQL, or its process ends.
-pub(crate) async fn await_sql(
-    node: &NodeRecord,
-    mut child: Option<Child>,
-    root_password: &str,
-    log: &Path,
-) -> Result<(), AdminError> {
-    let deadline = Instant::now() + START_WAIT;
-    let failed = |reason| AdminError::NotServing { node: node.name.clone(), reason, log: log.to_owned() };
-    loop {
-        let refusal = match accepts_sql(node, root_password).await {
-            Ok(()) => return Ok(()),
-            Err(refusal) => refusal,
-        };
-        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
-            let last_lines = process::log_tail(log);
-            return Err(failed(format!("its process ended ({status}):\n{last_lines}")));
-        }
-        if Instant::now() >= deadline {
-            return Err(failed(format!("not within {} s: {refusal}", START_WAIT.as_secs())));
-        }
-        sleep(START_POLL).await;
-    }
-}
-
-async fn accepts_sql(node: &NodeRecord, root_password: &str) -> Result<(), crate::client::ClientError> {
-    Client::connect(node, root_password, CONNECT_BOUND).await?.ping().await
 }

@@ -1,7 +1,8 @@
 //! Processes of nodes: started, found, signalled, waited for.
 //!
-//! A process is a node's if it runs `node` with the node's data folder, whatever its id. So a process id that went
-//! to another program is never taken for the node, and a node that somebody else started is found.
+//! A node holds a lock on its data folder for as long as it lives, so whoever holds the lock is the node, however it
+//! was started, and a folder whose lock is held by nobody is written by nobody. The holder is read from the system's
+//! table of locks. We never try to take the lock: a node that starts at that moment would find its folder in use.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
+use crate::data_lock;
 use crate::state::NodeRecord;
 
 /// Names another binary to start nodes with than the one that runs.
@@ -52,6 +54,16 @@ pub enum ProcessError {
         /// Why.
         error: Errno,
     },
+    /// Whether it runs cannot be known, and something would be lost if it did.
+    #[error(
+        "cannot tell whether node '{node}' runs: {error}\nmake that readable, or stop the node by hand, and try again"
+    )]
+    Untraceable {
+        /// The node.
+        node: String,
+        /// Why.
+        error: io::Error,
+    },
     /// It did not end.
     #[error("node '{node}' (process {pid}) is still there {seconds} s after {signal}{hint}")]
     StillThere {
@@ -74,7 +86,7 @@ pub(crate) enum Presence {
     /// Yes, even if a signal has stopped it.
     Running(i32),
     Stopped,
-    /// The process table cannot be read.
+    /// The system does not say.
     Unknown,
 }
 
@@ -87,23 +99,28 @@ impl Presence {
     }
 }
 
-/// Looks for the node's process: first where it was last, then among all.
+/// Looks for the node's process.
 pub(crate) fn presence(node: &NodeRecord) -> Presence {
-    if let Some(pid) = node.pid
-        && is_node(pid, &node.datadir)
-    {
-        return Presence::Running(pid);
+    match running(node) {
+        Ok(Some(pid)) => Presence::Running(pid),
+        Ok(None) => Presence::Stopped,
+        Err(_) => Presence::Unknown,
     }
-    let Ok(processes) = fs::read_dir("/proc") else { return Presence::Unknown };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .find(|pid| is_node(*pid, &node.datadir))
-        .map_or(Presence::Stopped, Presence::Running)
 }
 
-/// Whether the process runs `node … --data-dir <datadir>`. A process that has ended has no command line.
-fn is_node(pid: i32, datadir: &Path) -> bool {
+/// The process that holds the node's data folder, or the one that we started and that is about to.
+fn running(node: &NodeRecord) -> io::Result<Option<i32>> {
+    let holder = data_lock::holder(&node.datadir);
+    if matches!(holder, Ok(Some(_))) {
+        return holder;
+    }
+    let started = node.pid.filter(|pid| was_started_here(*pid, &node.datadir));
+    started.map_or(holder, |pid| Ok(Some(pid)))
+}
+
+/// Whether the process runs `node … --data-dir <datadir>`, as [`start`] starts it; so a process id that went to another
+/// program is not taken for the node. A process that has ended has no command line.
+fn was_started_here(pid: i32, datadir: &Path) -> bool {
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     arguments.get(1).is_some_and(|first| *first == b"node")
@@ -112,11 +129,51 @@ fn is_node(pid: i32, datadir: &Path) -> bool {
             .any(|pair| pair[0] == b"--data-dir" && pair[1] == datadir.as_os_str().as_bytes())
 }
 
-/// Whether a signal has stopped the process (SIGSTOP), so that it hears no other.
-fn is_suspended(pid: i32) -> bool {
-    let Ok(line) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+/// The state of a process, as `R`, `S` or `T`; `None` if there is none.
+fn state_of(pid: i32) -> Option<char> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state …`, and the name may hold anything.
-    line.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
+    line.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// Whether the process has ended, with all its threads: only then are its ports and files free.
+/// One that nobody has waited for yet has ended too.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    match state_of(pid) {
+        None => true,
+        Some('Z') => fs::read_dir(format!("/proc/{pid}/task")).map_or(true, |threads| threads.count() <= 1),
+        Some(_) => false,
+    }
+}
+
+/// Whether a signal has stopped the process (SIGSTOP), so that it hears no other.
+pub(crate) fn is_suspended(pid: i32) -> bool {
+    matches!(state_of(pid), Some('T' | 't'))
+}
+
+/// The process of a node that is waited for.
+pub(crate) enum Awaited {
+    /// We started it.
+    Started(Child),
+    /// It was there.
+    Found(i32),
+}
+
+impl Awaited {
+    pub(crate) fn pid(&self) -> i32 {
+        match self {
+            Self::Started(child) => child.id().cast_signed(),
+            Self::Found(pid) => *pid,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn end(&mut self) -> Option<String> {
+        match self {
+            Self::Started(child) => child.try_wait().ok().flatten().map(|status| status.to_string()),
+            Self::Found(pid) => has_ended(*pid).then(|| "another process had started it".into()),
+        }
+    }
 }
 
 /// Starts the node's process, in a group of its own and with its output in its log, so that it outlives us.
@@ -148,14 +205,16 @@ pub(crate) fn start(node: &NodeRecord, log: &Path) -> Result<Child, ProcessError
 
 /// Ends the node's process and waits until it is gone. Says which one it was, if there was one.
 pub(crate) async fn stop(node: &NodeRecord, force: bool) -> Result<Option<i32>, ProcessError> {
-    let Presence::Running(pid) = presence(node) else { return Ok(None) };
+    let found = running(node);
+    let found = found.map_err(|error| ProcessError::Untraceable { node: node.name.clone(), error })?;
+    let Some(pid) = found else { return Ok(None) };
     let signal = if force { Signal::SIGKILL } else { Signal::SIGTERM };
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(error) => return Err(ProcessError::Signal { node: node.name.clone(), signal, pid, error }),
     }
     let deadline = Instant::now() + STOP_WAIT;
-    while is_node(pid, &node.datadir) {
+    while !has_ended(pid) {
         if Instant::now() >= deadline {
             let hint = match (force, is_suspended(pid)) {
                 (true, _) => "; the operating system does not let it go, see its state in /proc",
@@ -190,9 +249,23 @@ mod tests {
     use super::*;
     use crate::cluster_file::PlannedRole;
 
-    /// A shell that looks like a node of that folder: `sh node --data-dir …` runs the script called `node`.
-    fn pretend(folder: &Path, script: &str) -> (Child, NodeRecord) {
-        fs::write(folder.join("node"), script).unwrap();
+    /// A process that holds the lock of a data folder, as a node does. Nothing on its command line says whose it is.
+    fn hold(folder: &Path) -> (Guard, NodeRecord) {
+        let datadir = folder.join("data");
+        fs::create_dir_all(&datadir).unwrap();
+        let child = Command::new("flock")
+            .args(["--nonblock", "--no-fork", "lock", "sleep", "100"])
+            .current_dir(&datadir)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        (Guard(child), record(datadir, None))
+    }
+
+    /// A shell that was started as a node is, and has not taken the lock yet: `sh node --data-dir …` runs the script
+    /// called `node`.
+    fn begin(folder: &Path) -> (Guard, NodeRecord) {
+        fs::write(folder.join("node"), "while :; do sleep 0.02; done").unwrap();
         let datadir = folder.join("data");
         let child = Command::new("/bin/sh")
             .arg("node")
@@ -202,7 +275,12 @@ mod tests {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let record = NodeRecord {
+        let pid = i32::try_from(child.id()).ok();
+        (Guard(child), record(datadir, pid))
+    }
+
+    fn record(datadir: PathBuf, pid: Option<i32>) -> NodeRecord {
+        NodeRecord {
             name: "n".into(),
             role: PlannedRole::Master,
             host: "127.0.0.1".into(),
@@ -212,13 +290,18 @@ mod tests {
             datadir,
             datadir_made: true,
             node_id: None,
-            pid: i32::try_from(child.id()).ok(),
-        };
-        (child, record)
+            pid,
+        }
     }
 
     /// Ends with the test, whatever becomes of it.
     struct Guard(Child);
+
+    impl Guard {
+        fn pid(&self) -> i32 {
+            self.0.id().cast_signed()
+        }
+    }
 
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -238,40 +321,60 @@ mod tests {
     #[test]
     fn a_process_of_another_program_is_no_node() {
         let folder = tempfile::tempdir().unwrap();
-        let (child, mut record) = pretend(folder.path(), "sleep 100");
-        let _guard = Guard(child);
-        record.datadir = folder.path().join("other");
         // Our own process has an id that is surely taken.
-        record.pid = i32::try_from(std::process::id()).ok();
-        assert_eq!(presence(&record), Presence::Stopped);
+        let own = i32::try_from(std::process::id()).ok();
+        assert_eq!(presence(&record(folder.path().to_owned(), own)), Presence::Stopped);
+        // The node of another folder is another node.
+        let (guard, mut other) = begin(folder.path());
+        other.datadir = folder.path().join("other");
+        assert_eq!(other.pid, Some(guard.pid()));
+        assert_eq!(presence(&other), Presence::Stopped);
     }
 
     #[tokio::test]
-    async fn a_node_is_found_by_its_folder_and_stopped() {
+    async fn a_node_is_found_by_its_lock_however_it_was_started_and_stopped() {
         let folder = tempfile::tempdir().unwrap();
-        let (child, mut record) = pretend(folder.path(), "trap 'exit 0' TERM; while :; do sleep 0.02; done");
-        let pid = record.pid.unwrap();
-        let _guard = Guard(child);
-        until("it shows its command line", || presence(&record) == Presence::Running(pid)).await;
-        record.pid = None;
-        assert_eq!(presence(&record), Presence::Running(pid), "found among all processes");
-        assert_eq!(stop(&record, false).await.unwrap(), Some(pid));
+        let (guard, record) = hold(folder.path());
+        until("it holds the lock", || presence(&record) == Presence::Running(guard.pid())).await;
+        assert_eq!(stop(&record, false).await.unwrap(), Some(guard.pid()));
         assert_eq!(presence(&record), Presence::Stopped, "even before anybody has waited for it");
         assert_eq!(stop(&record, false).await.unwrap(), None);
     }
 
     #[tokio::test]
+    async fn a_node_that_has_not_taken_its_lock_yet_is_found_and_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (guard, record) = begin(folder.path());
+        until("it shows its command line", || presence(&record) == Presence::Running(guard.pid())).await;
+        assert_eq!(stop(&record, true).await.unwrap(), Some(guard.pid()));
+        assert_eq!(presence(&record), Presence::Stopped);
+    }
+
+    #[tokio::test]
     async fn a_suspended_node_runs_and_can_be_killed() {
         let folder = tempfile::tempdir().unwrap();
-        let (child, record) = pretend(folder.path(), "while :; do sleep 0.02; done");
-        let pid = record.pid.unwrap();
-        let _guard = Guard(child);
-        until("it shows its command line", || presence(&record) == Presence::Running(pid)).await;
+        let (guard, record) = hold(folder.path());
+        let pid = guard.pid();
+        until("it holds the lock", || presence(&record) == Presence::Running(pid)).await;
+        assert!(!is_suspended(pid));
         kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
         until("it is suspended", || is_suspended(pid)).await;
         assert_eq!(presence(&record), Presence::Running(pid));
+        assert!(!has_ended(pid));
         assert_eq!(stop(&record, true).await.unwrap(), Some(pid));
         assert_eq!(presence(&record), Presence::Stopped);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_known_is_not_taken_for_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        // A file where the folder should be: the lock cannot be looked at.
+        let datadir = folder.path().join("data");
+        fs::write(&datadir, "").unwrap();
+        let record = record(datadir, None);
+        assert_eq!(presence(&record), Presence::Unknown);
+        let error = stop(&record, true).await.unwrap_err();
+        assert!(matches!(error, ProcessError::Untraceable { .. }), "{error}");
     }
 
     #[test]

@@ -14,8 +14,10 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Client, ClientError, quoted};
 use crate::cluster_file::{ClusterPlan, PlannedNode, PlannedRole};
 use crate::error::AdminError;
-use crate::nodes::{Listing, await_all, await_sql, start};
+use crate::nodes::{Listing, start};
+use crate::process::{Awaited, presence};
 use crate::report::Report;
+use crate::serving::{Login, await_all, await_sql};
 use crate::state::{ClusterState, NodeRecord, StateDir};
 use crate::survey::{View, address, unserved};
 
@@ -119,9 +121,9 @@ async fn build(
     for node in &state.nodes {
         fs::create_dir_all(&node.datadir)
             .map_err(|error| AdminError::io("make the data folder", &node.datadir, error))?;
-        started.push((node, start(dir, node)?));
+        started.push((node, Awaited::Started(start(dir, node)?)));
     }
-    await_all(dir, started, "").await?;
+    await_all(dir, started, Login::surely("")).await?;
 
     let mut master = Master::connect(dir, state, "").await?;
     for statement in statements(plan) {
@@ -138,7 +140,8 @@ async fn build(
 
     report.progress("waiting until every node is online and every partition is served");
     for node in &state.nodes {
-        await_sql(node, None, &plan.root_password, &dir.log(&node.name)).await?;
+        let process = presence(node).pid().map(Awaited::Found);
+        await_sql(node, process, Login::surely(&plan.root_password), &dir.log(&node.name)).await?;
     }
     let view = await_whole(dir, plan, state).await?;
     dir.update(|state| {

@@ -9,14 +9,19 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 pub(crate) const PROPOSE_TIMEOUT: Duration = limits::CALL_TIMEOUT;
 /// How long a change of members waits, catching up of a new one included.
 pub(crate) const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Entries that a member may lack when it becomes a voter.
+pub(crate) const VOTER_LAG_MAX: u64 = 1_000;
 /// How long a hand-over of the leadership waits for the new leader.
 pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call that carries entries or a piece of a snapshot may take.
+/// How long a call that carries entries or a piece of a snapshot may take, beside the time for its bytes.
 pub(crate) const REPLICATION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes a second that a connection and a disk are expected to take at least.
+pub(crate) const REPLICATION_BYTES_PER_SECOND: usize = 2 << 20;
 /// How long a member may take to put a snapshot that it has in place.
 pub(crate) const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of one proposal, at most.
-pub(crate) const PROPOSAL_BYTES_MAX: usize = limits::PACKET_BYTES_MAX;
+/// Bytes of one proposal, at most. It has to fit, with what is around it, into one message between nodes, and whatever
+/// comes behind it in the log waits until it has arrived.
+pub(crate) const PROPOSAL_BYTES_MAX: usize = limits::CATALOG_ENTRY_BYTES_MAX;
 /// Entries of one replication message, at most.
 pub(crate) const APPEND_ENTRIES_MAX: u64 = 1_024;
 /// Bytes of the entries of one replication message, about; one entry goes whatever its size.

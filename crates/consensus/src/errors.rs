@@ -40,6 +40,9 @@ pub enum ProposeError {
     /// The entry has this many bytes, which is too many. Nothing was proposed.
     #[error("a catalog entry of {0} bytes is too big")]
     TooBig(usize),
+    /// The member that was to lead does not answer, or lacks a part of the log. Nothing was done.
+    #[error("{0} is no voter that answers and has the whole log now")]
+    Behind(NodeId),
     /// It may be committed, now or later, or never: leadership was lost, or the outcome did not come in time.
     #[error("whether the control group commits this is not known")]
     Unknown,

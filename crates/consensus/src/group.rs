@@ -13,18 +13,18 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, InitializeError, LinearizableReadError, RaftError,
 };
-use openraft::{ChangeMembers, ReadPolicy, ServerState};
+use openraft::{ChangeMembers, Instant as _, ReadPolicy, ServerState};
 use tokio::sync::watch;
 
 use crate::config::{
     ControlConfig, MEMBERSHIP_TIMEOUT, PROPOSAL_BYTES_MAX, PROPOSE_TIMEOUT, SNAPSHOT_TIMEOUT,
-    TRANSFER_TIMEOUT,
+    TRANSFER_TIMEOUT, VOTER_LAG_MAX,
 };
 use crate::errors::{HandleError, MembershipError, OpenError, ProposeError};
 use crate::feed::{CatalogFeed, FeedSource};
 use crate::log_store::{LogStore, decode, encode};
 use crate::network::{Connections, RaftWire};
-use crate::server::Server;
+use crate::server::{LeaderHeard, Server};
 use crate::state_machine::StateMachine;
 use crate::status::Status;
 use crate::types::{Address, Metrics, Proposal, Raft, Types};
@@ -46,10 +46,10 @@ pub struct ControlGroup {
     store: Mutex<Option<Arc<ControlStore>>>,
     feed: Arc<FeedSource>,
     status: watch::Receiver<Status>,
+    heard: Arc<LeaderHeard>,
     lease: Duration,
     /// Until when this member helps nobody to be elected, itself included, because it has just started.
     grace: Instant,
-    led_before: bool,
 }
 
 impl ControlGroup {
@@ -70,7 +70,6 @@ impl ControlGroup {
         let dir = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || open_store(&dir, me)).await;
         let (store, log, machine) = opened.map_err(start)??;
-        let led_before = log.vote().is_some_and(|vote| vote.committed && vote.leader_id.voted_for == me.0);
         let feed = machine.feed();
         let connections = Connections { me: me.0, wire };
         let raft = Raft::new(me.0, Arc::new(settings), connections, log, machine).await.map_err(start)?;
@@ -80,11 +79,12 @@ impl ControlGroup {
             raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([me.0]));
         let alone = alone.await.map_err(start)?;
         let lease = config.lease();
-        let status = watch_status(&raft, lease);
+        let heard = Arc::new(LeaderHeard::now());
+        let status = watch_status(&raft, lease, Arc::clone(&heard));
         let grace = Instant::now() + lease;
-        let server = Server::new(raft.clone(), grace);
+        let server = Server::new(raft.clone(), grace, Arc::clone(&heard));
         let store = Mutex::new(Some(store));
-        let group = Self { me, raft, server, store, feed, status, lease, grace, led_before };
+        let group = Self { me, raft, server, store, feed, status, heard, lease, grace };
         if alone {
             group.lead_alone().await?;
         }
@@ -155,7 +155,7 @@ impl ControlGroup {
     /// How this member stands, now.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status::of(&self.raft.metrics().borrow_watched(), self.lease)
+        Status::of(&self.raft.metrics().borrow_watched(), self.lease, &self.heard)
     }
 
     /// How this member stands, as it changes. What it says may be a moment old, and much older right after the process
@@ -169,13 +169,6 @@ impl ControlGroup {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.status().is_leader
-    }
-
-    /// Whether this member led when its process ended the last time, and has heard of no election since: if nobody
-    /// leads, it may well campaign at once.
-    #[must_use]
-    pub fn led_before(&self) -> bool {
-        self.led_before
     }
 
     /// How long the last sync of the control log took, in microseconds: a vital sign.
@@ -233,27 +226,45 @@ impl ControlGroup {
 
     /// Hands the leadership to another voter and waits until it leads.
     ///
+    /// Once it has begun, this member proposes nothing any more, and there is no way back: so the other must first
+    /// answer now and have the whole log, and is told again and again until it leads.
+    ///
     /// # Errors
-    /// `NotLeader` if this member does not lead or the other is no voter; `Unknown` if the other did not come to lead
-    /// in time: this member may still, or again, be the leader.
+    /// `NotLeader` if this member does not lead; `Behind` if the other is no voter, does not answer, or lacks a part
+    /// of the log: nothing was done. `Unknown` if nobody came to lead in time: somebody will, once the voters notice
+    /// that they are not led ([`Status::unled_ms`]).
     pub async fn transfer_to(&self, to: NodeId) -> Result<(), ProposeError> {
         let status = self.status();
-        if !status.is_leader || !status.voters.contains(&to) {
+        if !status.is_leader {
             return Err(ProposeError::NotLeader { leader: status.leader });
         }
         if to == self.me {
             return Ok(());
         }
-        self.raft
-            .trigger()
-            .transfer_leader(to.0)
-            .await
-            .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
-        let led = |metrics: &Metrics| metrics.current_leader == Some(to.0);
-        match self.raft.wait(Some(TRANSFER_TIMEOUT)).metrics(led, "handed over").await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ProposeError::Unknown),
+        // An answer from before may have been its last.
+        let began = Instant::now();
+        let ready = move |metrics: &Metrics| {
+            Status::of_voters(metrics).contains(&to) && is_level(metrics, to, began.elapsed(), 0)
+        };
+        let waited = self.raft.wait(Some(self.lease * 2)).metrics(ready, "level").await;
+        waited.map_err(|_| ProposeError::Behind(to))?;
+        // Whoever leads instead is as good: the office has moved.
+        let led = |metrics: &Metrics| {
+            metrics.current_term > status.term && metrics.current_leader.is_some_and(|now| now != self.me.0)
+        };
+        let end = Instant::now() + TRANSFER_TIMEOUT;
+        while Instant::now() < end {
+            // The request to take over is sent once, and is ignored by whom an entry reaches after it.
+            self.raft
+                .trigger()
+                .transfer_leader(to.0)
+                .await
+                .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+            if self.raft.wait(Some(self.lease / 2)).metrics(led, "handed over").await.is_ok() {
+                return Ok(());
+            }
         }
+        Err(ProposeError::Unknown)
     }
 
     /// Adds a member that follows only, or moves one to another address, and waits until it has what the group had.
@@ -280,11 +291,17 @@ impl ControlGroup {
     }
 
     /// Makes exactly these members the voters; a voter that is not among them goes on as a learner. Those that are new
-    /// must be learners already.
+    /// must be learners already, and follow: one that never answers would be counted for a majority that then never is.
     ///
     /// # Errors
-    /// See [`MembershipError`].
+    /// See [`MembershipError`]; `Refused` while a new one does not follow.
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        let (old, lease) = (self.status().voters, self.lease);
+        let new: Vec<NodeId> = voters.difference(&old).copied().filter(|voter| *voter != self.me).collect();
+        let follow = |metrics: &Metrics| new.iter().all(|id| is_level(metrics, *id, lease, VOTER_LAG_MAX));
+        if self.raft.wait(Some(lease)).metrics(follow, "the new voters follow").await.is_err() {
+            return Err(MembershipError::Refused(format!("{new:?} do not all follow yet")));
+        }
         let voters: BTreeSet<u64> = voters.into_iter().map(|id| id.0).collect();
         self.change(ChangeMembers::ReplaceAllVoters(voters), true).await
     }
@@ -300,6 +317,14 @@ impl ControlGroup {
         } else {
             self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id.0])), false).await
         }
+    }
+
+    /// Whether a member has, while this one leads, ever had a part of the log.
+    #[must_use]
+    pub fn has_followed(&self, id: NodeId) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.replication.as_ref().and_then(|all| all.get(&id.0)).is_some_and(Option::is_some)
     }
 
     async fn change(&self, change: ChangeMembers<u64, Address>, retain: bool) -> Result<(), MembershipError> {
@@ -387,6 +412,15 @@ impl std::fmt::Debug for ControlGroup {
     }
 }
 
+/// Whether a member has answered this leader within a time, and has the log but for `lag` entries at most.
+fn is_level(metrics: &Metrics, id: NodeId, within: Duration, lag: u64) -> bool {
+    let matched = metrics.replication.as_ref().and_then(|all| all.get(&id.0).cloned().flatten());
+    let answered = metrics.heartbeat.as_ref().and_then(|all| all.get(&id.0).copied().flatten());
+    let last = metrics.last_log_index.unwrap_or(0);
+    matched.is_some_and(|matched| matched.index + lag >= last)
+        && answered.is_some_and(|at| at.elapsed() < within)
+}
+
 async fn bounded(change: impl Future<Output = Result<(), MembershipError>>) -> Result<(), MembershipError> {
     tokio::time::timeout(MEMBERSHIP_TIMEOUT, change).await.unwrap_or(Err(MembershipError::Unknown))
 }
@@ -415,19 +449,22 @@ fn open_store(dir: &Path, me: NodeId) -> Result<(Arc<ControlStore>, LogStore, St
 }
 
 /// Keeps a status up to date until the member stops.
-fn watch_status(raft: &Raft, lease: Duration) -> watch::Receiver<Status> {
+fn watch_status(raft: &Raft, lease: Duration, heard: Arc<LeaderHeard>) -> watch::Receiver<Status> {
     let mut metrics = raft.metrics();
-    let (sender, receiver) = watch::channel(Status::of(&metrics.borrow_watched(), lease));
+    let (sender, receiver) = watch::channel(Status::of(&metrics.borrow_watched(), lease, &heard));
     tokio::spawn(async move {
         loop {
             let changed = tokio::time::timeout(STATUS_INTERVAL, metrics.changed()).await;
-            let mut next = Status::of(&metrics.borrow_watched(), lease);
+            let mut next = Status::of(&metrics.borrow_watched(), lease, &heard);
             let ended = matches!(changed, Ok(Err(_)));
             if ended && next.fault.is_none() {
                 next.fault = Some("the member was shut down".into());
             }
             if ended {
                 next.is_leader = false;
+            }
+            if next.is_leader {
+                heard.note();
             }
             sender.send_if_modified(|status| {
                 let differs = status.differs(&next);

@@ -17,7 +17,9 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
-use crate::config::{REPLICATION_TIMEOUT, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_TIMEOUT};
+use crate::config::{
+    REPLICATION_BYTES_PER_SECOND, REPLICATION_TIMEOUT, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_TIMEOUT,
+};
 use crate::errors::WireError;
 use crate::log_store::{decode, encode};
 use crate::messages::{Answer, Request, SnapshotEnd, SnapshotPiece, Transfer};
@@ -29,7 +31,7 @@ pub trait RaftWire: Send + Sync + 'static {
     /// Calls a member and waits for its answer, `timeout` at most.
     ///
     /// `address` is the `host:port` of the RPC listener that the group knows the member by.
-    /// Requests have up to about 64 MiB; several may be on their way to one member at once.
+    /// Requests have up to about 20 MiB; several may be on their way to one member at once.
     async fn call(
         &self,
         target: NodeId,
@@ -84,6 +86,7 @@ impl Connection {
     ) -> Result<Answer, RPCError<Types>> {
         let failed = |why: &dyn std::fmt::Display| RPCError::Network(NetworkError::from_string(why));
         let request = Bytes::from(encode(request).map_err(|error| failed(&error))?);
+        let timeout = timeout + time_for(request.len());
         let call = self.wire.call(NodeId(self.target), self.address.clone(), request, timeout);
         let answer = match tokio::time::timeout(timeout, call).await {
             Ok(Ok(answer)) => answer,
@@ -140,6 +143,11 @@ impl Connection {
             _ => Err(other_answer()),
         }
     }
+}
+
+/// What a message takes on a slow connection, beside the time that any takes.
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / REPLICATION_BYTES_PER_SECOND as f64)
 }
 
 fn put_row(row: &baton_catalog::CatalogRow, buffer: &mut Vec<u8>) -> Result<(), RPCError<Types>> {

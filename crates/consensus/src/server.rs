@@ -1,11 +1,11 @@
 //! How a member answers the others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_catalog::{Catalog, CatalogRow};
 use bytes::Bytes;
-use openraft::raft::VoteRequest;
+use openraft::raft::{AppendEntriesResponse, VoteRequest};
 
 use crate::errors::HandleError;
 use crate::log_store::{decode, encode};
@@ -21,7 +21,27 @@ use crate::types::{Raft, Snapshot};
 pub(crate) struct Server {
     raft: Raft,
     grace: Instant,
+    heard: Arc<LeaderHeard>,
     incoming: Mutex<Option<Incoming>>,
+}
+
+/// When this member last heard from somebody who leads it. A process that answers pings need not lead anybody.
+pub(crate) struct LeaderHeard(Mutex<Instant>);
+
+impl LeaderHeard {
+    /// A member that starts listens from now on.
+    pub(crate) fn now() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    pub(crate) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub(crate) fn age(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
 }
 
 /// A snapshot of which some pieces have come.
@@ -36,8 +56,8 @@ struct Incoming {
 
 impl Server {
     /// `grace` is when a lease that was promised before the start has ended.
-    pub(crate) fn new(raft: Raft, grace: Instant) -> Self {
-        Self { raft, grace, incoming: Mutex::default() }
+    pub(crate) fn new(raft: Raft, grace: Instant, heard: Arc<LeaderHeard>) -> Self {
+        Self { raft, grace, heard, incoming: Mutex::default() }
     }
 
     pub(crate) async fn handle(&self, request: &[u8]) -> Result<Bytes, HandleError> {
@@ -45,7 +65,11 @@ impl Server {
         let stopped = |why: &dyn std::fmt::Display| HandleError::Stopped(why.to_string());
         let answer = match request {
             Request::Append(request) => {
-                Answer::Append(self.raft.append_entries(request).await.map_err(|error| stopped(&error))?)
+                let answer = self.raft.append_entries(request).await.map_err(|error| stopped(&error))?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard.note();
+                }
+                Answer::Append(answer)
             }
             Request::Vote(VoteRequest { leadership_transfer: false, .. }) | Request::PreVote(_)
                 if Instant::now() < self.grace =>
@@ -63,6 +87,7 @@ impl Server {
             ),
             Request::SnapshotPiece(piece) => {
                 self.take_piece(&piece)?;
+                self.heard.note();
                 Answer::PieceTaken
             }
             Request::SnapshotEnd(end) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_model::NodeId;
 use openraft::Instant;
 
+use crate::server::LeaderHeard;
 use crate::types::Metrics;
 
 /// How a member stands in the group, as far as it knows.
@@ -32,15 +33,18 @@ pub struct Status {
     /// Of a leader with others beside it: how long ago a majority last confirmed it, in milliseconds.
     /// Moves all the time, and is no reason for [`crate::ControlGroup::watch_status`] to wake anybody.
     pub quorum_acked_age_ms: Option<u64>,
+    /// How long ago this member was last led: it heard from its leader, or leads itself. 0 for a leader; counted from its
+    /// start where nobody was heard since. Moves all the time, as the one above.
+    pub unled_ms: u64,
     /// Why the member has stopped: its disk failed, or it was shut down. It does nothing any more, and the node must
     /// stop too.
     pub fault: Option<String>,
 }
 
 impl Status {
-    pub(crate) fn of(metrics: &Metrics, lease: Duration) -> Self {
+    pub(crate) fn of(metrics: &Metrics, lease: Duration, heard: &LeaderHeard) -> Self {
         let members = &metrics.membership_config;
-        let voters: BTreeSet<NodeId> = members.voter_ids().map(NodeId).collect();
+        let voters = Self::of_voters(metrics);
         let leads = metrics.state.is_leader();
         let alone = voters.len() == 1 && voters.contains(&NodeId(metrics.id));
         let age = metrics.last_quorum_acked.filter(|_| leads && !alone).map(|acked| acked.elapsed());
@@ -58,14 +62,23 @@ impl Status {
                     <= metrics.last_applied.as_ref().map(|id| id.index),
             learners: members.membership().learner_ids().map(NodeId).collect(),
             voters,
-            quorum_acked_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            unled_ms: if is_leader { 0 } else { milliseconds(heard.age()) },
+            quorum_acked_age_ms: age.map(milliseconds),
             fault,
         }
     }
 
+    pub(crate) fn of_voters(metrics: &Metrics) -> BTreeSet<NodeId> {
+        metrics.membership_config.voter_ids().map(NodeId).collect()
+    }
+
     /// Whether a watcher should be woken for the way from `self` to `next`.
     pub(crate) fn differs(&self, next: &Self) -> bool {
-        let without_age = |status: &Self| Self { quorum_acked_age_ms: None, ..status.clone() };
+        let without_age = |status: &Self| Self { quorum_acked_age_ms: None, unled_ms: 0, ..status.clone() };
         without_age(self) != without_age(next)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,8 @@ pub trait Promoter {
 pub struct Plan {
     /// The commands.
     pub commands: Vec<Command>,
+    /// The partitions that have been said to be offline once the commands are carried out.
+    pub noted: BTreeSet<PartitionId>,
 }
 
 impl fmt::Display for Plan {
@@ -45,21 +47,23 @@ impl fmt::Display for Plan {
 
 impl Plan {
     /// A plan against these problems.
-    /// `noted` are the partitions that were already said to be offline; what is served again leaves it, what is newly
-    /// offline enters it, so that it is said once.
+    /// `noted` are the partitions that were already said to be offline, so that it is said once; what becomes of them
+    /// is [`Plan::noted`], and holds only if the plan is committed.
     pub fn make(
         problems: &[Problem],
         catalog: &Catalog,
         sight: &Sight,
-        noted: &mut BTreeSet<PartitionId>,
+        noted: &BTreeSet<PartitionId>,
         promoter: &mut dyn Promoter,
     ) -> Self {
         let mut plan = Self::default();
+        let is_offline =
+            |id: &PartitionId| catalog.partition(*id).is_some() && catalog.serving(*id).is_none();
+        plan.noted = noted.iter().copied().filter(is_offline).collect();
         let mut held: BTreeMap<NodeId, u32> = BTreeMap::new();
         for partition in catalog.partitions() {
             *held.entry(partition.primary).or_default() += 1;
         }
-        let mut offline = BTreeSet::new();
         for problem in problems {
             match problem {
                 Problem::DeadNode { node, reason, .. } => {
@@ -82,8 +86,7 @@ impl Plan {
                     plan.promote(*partition, candidates, catalog, sight, &mut held, promoter);
                 }
                 Problem::NoInSyncReplica { partition, reason } => {
-                    offline.insert(*partition);
-                    if !noted.contains(partition) {
+                    if plan.noted.insert(*partition) && !noted.contains(partition) {
                         plan.commands.push(Command::NotePartitionOffline {
                             partition: *partition,
                             reason: reason.clone(),
@@ -113,8 +116,6 @@ impl Plan {
                 }
             }
         }
-        noted.retain(|id| catalog.partition(*id).is_some() && catalog.serving(*id).is_none());
-        noted.append(&mut offline);
         plan
     }
 
@@ -135,8 +136,7 @@ impl Plan {
                 let seen = sight.nodes.get(node);
                 Candidate {
                     node: node.0,
-                    // Every Sync replica has all that was acknowledged; further positions are not gathered yet.
-                    lsn: 0,
+                    lsn: sight.positions.get(&(*node, partition)).map(|last| last.0),
                     group: group_of(*node),
                     primaries_held: held.get(node).copied().unwrap_or(0),
                     last_pong_age_ms: seen
@@ -150,7 +150,7 @@ impl Plan {
         let input = PromotionInput {
             now_ms: sight.now.as_millis(),
             settings: baton_policy::Settings::default(),
-            seed: catalog.index().0,
+            seed: seed(catalog, partition),
             database: catalog
                 .database_by_id(partition.database)
                 .map_or_else(String::new, |database| database.name.clone()),
@@ -173,4 +173,10 @@ impl Plan {
             reason: format!("{} ({})", chosen.reason, chosen.policy),
         });
     }
+}
+
+/// Another number for each partition and each version of the catalog.
+fn seed(catalog: &Catalog, partition: PartitionId) -> u64 {
+    let place = u64::from(partition.ordinal) << 32 | partition.database.0;
+    catalog.index().0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place.wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }

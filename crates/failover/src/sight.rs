@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_model::{Incarnation, Instant, NodeId, StoreId};
+use baton_model::{Incarnation, Instant, Lsn, NodeId, PartitionId, StoreId};
 use baton_policy::Health;
 
 /// One node, as seen.
@@ -31,6 +31,9 @@ pub struct Sight {
     pub now: Instant,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, NodeSight>,
+    /// The ends of the instances' logs, as their leaves told them last. A moment old, and not always there: every
+    /// `Sync` replica has what was acknowledged, so a position may rank candidates and never makes one.
+    pub positions: BTreeMap<(NodeId, PartitionId), Lsn>,
 }
 
 impl Sight {

@@ -22,11 +22,10 @@ use crate::limits::{
 };
 use crate::literal::readable;
 use crate::password::{Salt, admits, fresh_salt};
-use crate::probe::{self, About};
-use crate::session::{Answer, Session, Sessions};
+use crate::session::{Answer, Client, Session, Sessions};
 use crate::wire::{
     Bound, ChangeUser, Command, HandshakeResponse, PacketStream, Rendering, Replies, WireError, auth_switch,
-    decode_parameters, error_packet, greeting,
+    capability, decode_parameters, error_packet, greeting,
 };
 
 /// What all connections share.
@@ -89,11 +88,9 @@ fn last_word(error: &WireError) -> Option<SqlError> {
     Some(SqlError::new(code, format!("Bad packet: {error}")))
 }
 
-/// Who a client has proved to be, and from where.
+/// Who a client says it is, and the salt that it has to prove it with.
 struct Identity {
-    connection_id: u32,
-    user: String,
-    peer: SocketAddr,
+    client: Client,
     host: String,
     salt: Salt,
 }
@@ -119,8 +116,9 @@ async fn shake_hands<S: Sessions>(
     };
     let HandshakeResponse { capabilities, user, proof, database, native } =
         HandshakeResponse::parse(&packet)?;
-    let identity =
-        Identity { connection_id: id, user, peer, host: peer.ip().to_canonical().to_string(), salt };
+    let counts_found_rows = capabilities & capability::FOUND_ROWS != 0;
+    let client = Client { connection_id: id, user, peer, counts_found_rows };
+    let identity = Identity { client, host: peer.ip().to_canonical().to_string(), salt };
     match log_in(stream, sessions, &identity, proof, native, database.as_deref(), shutdown).await? {
         Ok(session) => {
             Replies { stream, capabilities }.ok();
@@ -151,7 +149,7 @@ async fn log_in<S: Sessions>(
         stream.flush().await?;
         stream.read(HANDSHAKE_BYTES_MAX).await?
     };
-    let user = identity.user.as_str();
+    let user = identity.client.user.as_str();
     let hash = if user.len() <= IDENTIFIER_BYTES_MAX { sessions.password_hash(user) } else { None };
     if !admits(hash, &identity.salt, &proof) {
         tracing::info!(%user, host = %identity.host, "a client was refused: unknown user or wrong password");
@@ -162,7 +160,7 @@ async fn log_in<S: Sessions>(
             format!("Access denied for user '{shown}'@'{}' (using password: {using})", identity.host),
         )));
     }
-    let mut session = sessions.open(identity.connection_id, user, identity.peer);
+    let mut session = sessions.open(&identity.client);
     if let Some(database) = database
         && let Err(error) = within_grace(shutdown, session.use_database(database)).await
     {
@@ -305,18 +303,6 @@ impl<S: Sessions> Connection<'_, S> {
 
     async fn query(&mut self, statement: &[u8]) -> Result<Answer, SqlError> {
         let sql = readable(statement)?;
-        let about = About {
-            connection_id: self.identity.connection_id,
-            user: &self.identity.user,
-            host: &self.identity.host,
-            database: self.session.database(),
-        };
-        if let Some(answer) = probe::answer(&sql, &about) {
-            return Ok(answer);
-        }
-        if let Some(database) = probe::used_database(&sql) {
-            return self.use_database(&database).await;
-        }
         within_grace(&self.shared.shutdown, self.session.query(&sql)).await
     }
 
@@ -402,8 +388,7 @@ impl<S: Sessions> Connection<'_, S> {
     async fn reset(&mut self) -> Result<Answer, SqlError> {
         let database = self.session.database().map(str::to_owned);
         self.prepared.clear();
-        let Identity { connection_id, user, peer, .. } = &self.identity;
-        self.session = self.shared.sessions.open(*connection_id, user, *peer);
+        self.session = self.shared.sessions.open(&self.identity.client);
         match database {
             Some(database) => self.use_database(&database).await,
             None => Ok(Answer::done()),
@@ -413,7 +398,7 @@ impl<S: Sessions> Connection<'_, S> {
     /// As at the handshake, and with its salt, which is the one that clients use again; who fails is shown the door.
     async fn change_user(&mut self, change: ChangeUser) -> Result<Next, WireError> {
         let ChangeUser { user, proof, database, native } = change;
-        self.identity.user = user;
+        self.identity.client.user = user;
         let logged_in = timeout(
             HANDSHAKE_TIMEOUT,
             log_in(

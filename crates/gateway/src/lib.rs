@@ -15,14 +15,10 @@ mod connection;
 pub mod limits;
 mod literal;
 mod password;
-mod probe;
 mod serve;
 mod session;
 mod wire;
 
 pub use password::PasswordHash;
 pub use serve::{serve, serve_at_most};
-pub use session::{Answer, AnswerColumn, PreparedShape, Session, Sessions};
-
-/// The version that clients are told: a MySQL that they know, and ours.
-pub const SERVER_VERSION: &str = concat!("8.0.36-baton-", env!("CARGO_PKG_VERSION"));
+pub use session::{Answer, AnswerColumn, Client, PreparedShape, Session, Sessions};

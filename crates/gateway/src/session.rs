@@ -71,7 +71,7 @@ pub trait Session: Send {
     /// Executes one statement.
     async fn query(&mut self, sql: &str) -> Result<Answer, SqlError>;
 
-    /// Makes a database the default one: at the handshake, by the protocol's command, and for `USE name`.
+    /// Makes a database the default one: at the handshake, and by the protocol's command.
     async fn use_database(&mut self, name: &str) -> Result<(), SqlError>;
 
     /// Checks a statement with `?` in it and says what it needs and returns. The gateway keeps its text.
@@ -87,6 +87,19 @@ pub trait Session: Send {
     fn database(&self) -> Option<&str>;
 }
 
+/// A client who has proved who they are.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The connection's number.
+    pub connection_id: u32,
+    /// The user.
+    pub user: String,
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// Whether the count of an UPDATE is to be that of the rows it found, and not only of those it changed.
+    pub counts_found_rows: bool,
+}
+
 /// Where sessions come from.
 pub trait Sessions: Send + Sync + 'static {
     /// The sessions it opens.
@@ -95,6 +108,6 @@ pub trait Sessions: Send + Sync + 'static {
     /// What the user's password hashes to; `None` if there is no such user.
     fn password_hash(&self, user: &str) -> Option<PasswordHash>;
 
-    /// A session for a user who has proved who they are.
-    fn open(&self, connection_id: u32, user: &str, peer: SocketAddr) -> Self::Session;
+    /// A session for a client.
+    fn open(&self, client: &Client) -> Self::Session;
 }

@@ -105,6 +105,8 @@ error_table! {
     OutOfRange = 1264, "22003", false, "Give a value that fits the column.";
     /// Cannot write here: this node is a replica.
     WriteToReplica = 1290, "HY000", true, "Send the statement to an aggregator.";
+    /// The value of an expression is out of range.
+    ExpressionOutOfRange = 1690, "22003", false, "Compute with a type that holds the result.";
     /// Incorrect value for a column.
     IncorrectValue = 1366, "HY000", false, "Give a value of the column's type.";
     /// Data too long for a column.

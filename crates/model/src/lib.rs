@@ -28,3 +28,6 @@ pub use row::{RowError, decode_row, encode_row};
 pub use schema::{Column, ColumnType, TableKind, TableSchema};
 pub use time::Instant;
 pub use value::{Datum, Row};
+
+/// What clients are told that this server is: drivers turn features on by the number before the dash.
+pub const SERVER_VERSION: &str = "8.0.36-Baton";

@@ -37,8 +37,19 @@ pub const ROW_BYTES_MAX: usize = 16 << 20;
 pub const PACKET_BYTES_MAX: usize = 64 << 20;
 /// Rows that one statement may write, at most.
 pub const STATEMENT_ROWS_MAX: usize = 100_000;
+/// Bytes of the rows that one statement may write in one partition, at most: they are one record of its log, and a
+/// record has to fit into one message between nodes.
+pub const RECORD_BYTES_MAX: usize = 48 << 20;
+/// Bytes of one entry of the control group's log, at most: a statement on reference tables is one.
+pub const CATALOG_ENTRY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one message's body between nodes, at most.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of rows that are gathered before they are evaluated and sent, about; a single row may be bigger.
+pub const SCAN_BATCH_BYTES_MAX: usize = 4 << 20;
 /// Client connections of one node, at most.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections of monitoring to one node, at most.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Records of a partition's log that are on their way to one replica, at most.
 pub const REPLICATION_BATCH_RECORDS_MAX: usize = 512;
 /// Bytes of one replication message, about.
@@ -50,7 +61,7 @@ pub const LOG_RECORDS_KEPT: u64 = 200_000;
 /// Outcomes of statements that a partition remembers for retries (S12).
 pub const PARTITION_OUTCOMES_KEPT: usize = 100_000;
 /// Outcomes of catalog statements that the catalog remembers for retries (S12).
-pub const CATALOG_OUTCOMES_KEPT: usize = 4096;
+pub const CATALOG_OUTCOMES_KEPT: usize = 32_768;
 /// Events that the catalog keeps (as the reference system does).
 pub const EVENTS_KEPT: usize = 1028;
 /// Decisions that the catalog keeps with their inputs.

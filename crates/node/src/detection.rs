@@ -48,7 +48,7 @@ impl Judged {
             };
             (seen.node, sight)
         });
-        Sight { now: self.observation.at, nodes: nodes.collect() }
+        Sight { now: self.observation.at, nodes: nodes.collect(), ..Sight::default() }
     }
 }
 

@@ -7,10 +7,12 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use baton_model::NodeRole;
+use baton_model::limits::HTTP_CONNECTIONS_MAX;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tracing::warn;
 
+use crate::bounded_listener::BoundedListener;
 use crate::context::Context;
 use crate::server::{Role, Server};
 
@@ -22,6 +24,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>) {
         .route("/metrics", get(metrics))
         .route("/events", get(events))
         .with_state(server);
+    let listener = BoundedListener::new(listener, HTTP_CONNECTIONS_MAX);
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
     if let Err(error) = serving.await {
         warn!(%error, "the HTTP listener has ended");

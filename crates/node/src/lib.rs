@@ -8,6 +8,7 @@
 //! Not here: protocols, formats, decisions. Each has a crate of its own below this one.
 
 mod aggregator;
+mod bounded_listener;
 mod config;
 mod context;
 mod detection;
@@ -17,6 +18,7 @@ mod leaf;
 mod local_sql;
 mod node;
 mod server;
+mod tripwire;
 mod vitals;
 mod wire;
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_catalog::Catalog;
-use baton_gateway::{Answer, AnswerColumn, PasswordHash, PreparedShape, Session as GatewaySession, Sessions};
+use baton_gateway::{
+    Answer, AnswerColumn, Client, PasswordHash, PreparedShape, Session as GatewaySession, Sessions,
+};
 use baton_model::errors::{ErrorCode, SqlError};
-use baton_model::{ColumnType, Datum, NodeRole, Row};
+use baton_model::{ColumnType, Datum, NodeId, NodeRole, Row};
 use baton_sql::{
-    ReadPlan, ResultSet, Session, Statement, answer_show, parameter_count, parse, plan_read, substitute,
+    ReadPlan, ResultSet, Session, Statement, answer_show, columns_of, parameter_count, parse, plan_read,
+    substitute,
 };
 
 use crate::context::Context;
@@ -79,13 +82,23 @@ pub fn node_variables(context: &Context, master: Option<String>) -> Arc<BTreeMap
     Arc::new(variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The password of a user, from the catalog; a node without one knows `root` without a password, so that it can be
-/// taken into a cluster.
-pub fn password_hash(catalog: &Catalog, user: &str) -> Option<PasswordHash> {
-    if catalog.cluster().is_none() {
+/// The password of a user, from the catalog; a node of no cluster knows `root` without a password, so that it can be
+/// taken into one, or so that its BOOTSTRAP, if it was broken off, can be gone on with.
+pub fn password_hash(context: &Context, user: &str) -> Option<PasswordHash> {
+    let (identity, catalog) = (context.identity(), context.catalog());
+    if identity.cluster.is_none() || identity.node == NodeId(1) && catalog.cluster().is_none() {
         return (user == "root").then_some(PasswordHash::EMPTY);
     }
     catalog.user(user).map(|user| PasswordHash::from_bytes(user.password_hash))
+}
+
+/// The session of a client that has just come in.
+pub fn session_of(client: &Client) -> Session {
+    Session {
+        user: format!("{}@{}", client.user, client.peer.ip().to_canonical()),
+        connection_id: u64::from(client.connection_id),
+        ..Session::default()
+    }
 }
 
 /// A statement with the values of its `?` in place.
@@ -97,12 +110,17 @@ pub fn with_parameters(sql: &str, parameters: &[Datum]) -> Result<Statement, Sql
     if parameters.is_empty() { Ok(statement) } else { substitute(&statement, parameters) }
 }
 
-/// What a statement needs; its columns are known at its execution.
+/// What a statement needs and, as far as that is known before its execution, what it returns.
 ///
 /// # Errors
 /// [`SqlError`].
-pub fn shape(sql: &str) -> Result<PreparedShape, SqlError> {
-    Ok(PreparedShape { parameters: parameter_count(&parse(sql)?), columns: Vec::new() })
+pub async fn shape(sql: &str, catalog: &Arc<Catalog>, session: &Session) -> Result<PreparedShape, SqlError> {
+    let statement = parse(sql)?;
+    let columns = columns_of(&statement, catalog, session).await.unwrap_or_default();
+    Ok(PreparedShape {
+        parameters: parameter_count(&statement),
+        columns: columns.into_iter().map(|(name, of)| AnswerColumn::new(name, of)).collect(),
+    })
 }
 
 /// The sessions of a leaf: for operators who want to know how it is. Data is read and written through aggregators.
@@ -118,30 +136,38 @@ impl Sessions for LeafSessions {
     type Session = LeafSession;
 
     fn password_hash(&self, user: &str) -> Option<PasswordHash> {
-        password_hash(&self.0.catalog(), user)
+        password_hash(&self.0, user)
     }
 
-    fn open(&self, connection_id: u32, user: &str, peer: std::net::SocketAddr) -> LeafSession {
-        let session = Session {
-            user: format!("{user}@{}", peer.ip()),
-            connection_id: u64::from(connection_id),
-            node_variables: node_variables(&self.0, None),
-            ..Session::default()
-        };
+    fn open(&self, client: &Client) -> LeafSession {
+        let session = Session { node_variables: node_variables(&self.0, None), ..session_of(client) };
         LeafSession { context: Arc::clone(&self.0), session }
     }
 }
 
 impl LeafSession {
+    fn choose(&mut self, database: &str) -> Result<(), SqlError> {
+        let known = database == "information_schema" || self.context.catalog().database(database).is_some();
+        if !known {
+            return Err(SqlError::new(ErrorCode::UnknownDatabase, format!("Unknown database '{database}'")));
+        }
+        self.session.database = Some(database.to_owned());
+        Ok(())
+    }
+
     fn run(&mut self, statement: &Statement) -> Result<Answer, SqlError> {
         let catalog = self.context.catalog();
         self.session.now_us = wall_clock_us();
         let answered = match statement {
             Statement::SetSession(assignments) => {
-                self.session.variables.extend(assignments.iter().cloned());
+                self.session.assign(assignments, &catalog)?;
                 return Ok(Answer::done());
             }
             Statement::Commit | Statement::Rollback => return Ok(Answer::done()),
+            Statement::Use(database) => {
+                self.choose(database)?;
+                return Ok(Answer::done());
+            }
             Statement::Show(show) => answer_show(show, &catalog, &self.session)?,
             Statement::Query(query) => match plan_read(query, &catalog, &self.session)? {
                 ReadPlan::Constant(result) => Some(result),
@@ -170,16 +196,11 @@ impl GatewaySession for LeafSession {
     }
 
     async fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
-        let known = name == "information_schema" || self.context.catalog().database(name).is_some();
-        if !known {
-            return Err(SqlError::new(ErrorCode::UnknownDatabase, format!("Unknown database '{name}'")));
-        }
-        self.session.database = Some(name.to_owned());
-        Ok(())
+        self.choose(name)
     }
 
     async fn prepare(&mut self, sql: &str) -> Result<PreparedShape, SqlError> {
-        shape(sql)
+        shape(sql, &self.context.catalog(), &self.session).await
     }
 
     async fn execute(&mut self, sql: &str, parameters: &[Datum]) -> Result<Answer, SqlError> {

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Incarnation, NodeRole, StoreId};
+use baton_model::limits::CONNECTIONS_MAX;
+use baton_model::{ClusterId, Incarnation, NodeId, NodeRole, StoreId};
 use baton_transport::heartbeat::Pulse;
 use baton_transport::{Clock, Identity as Place, Member, RpcServer, ServeError};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,11 +19,13 @@ use crate::aggregator::{Aggregator, ClientSessions};
 use crate::config::NodeConfig;
 use crate::context::Context;
 use crate::identity::{DataDir, IdentityError};
-use crate::leaf::{Leaf, LeafError};
+use crate::leaf::{Leaf, LeafError, open_data};
 use crate::local_sql::LeafSessions;
 use crate::server::{Role, Server};
 use crate::{http, vitals};
 
+/// Descriptors for all client connections, other nodes and files.
+const DESCRIPTORS_WANTED: u64 = CONNECTIONS_MAX as u64 + 4096;
 /// At its end, a node waits this long for what is under way.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -52,6 +57,25 @@ pub enum StartError {
     /// The RPC listener.
     #[error(transparent)]
     Rpc(#[from] ServeError),
+    /// The data directory belongs to a member of the cluster that listens elsewhere.
+    #[error(
+        "the data directory belongs to {node} of cluster {cluster}, whose ports are {expected}, but this node was given {given}; give the right --data-dir or the right ports"
+    )]
+    OtherPlace {
+        /// The member.
+        node: NodeId,
+        /// Its cluster.
+        cluster: ClusterId,
+        /// Its ports.
+        expected: String,
+        /// What was given.
+        given: String,
+    },
+    /// An aggregator that was a member has lost what it promised to the others.
+    #[error(
+        "the control group's log in {0} is gone, and this node must not vote without it: wipe the data directory, REMOVE the aggregator, and ADD it again"
+    )]
+    ControlLost(PathBuf),
     /// Something else.
     #[error("{0}")]
     Internal(String),
@@ -63,10 +87,40 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Port { .. } => 3,
-            Self::Identity(_) | Self::Leaf(_) => 4,
+            Self::Identity(_) | Self::Leaf(_) | Self::OtherPlace { .. } | Self::ControlLost(_) => 4,
             Self::Rpc(_) | Self::Internal(_) => 1,
         }
     }
+}
+
+/// Every client is a descriptor, and so is every file of a store: one that cannot be opened stops the node. A service
+/// is often given 1024 of them, and may take more by itself.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most).map(|()| most));
+    match raised {
+        Ok(most) if most < DESCRIPTORS_WANTED => {
+            warn!(most, wanted = DESCRIPTORS_WANTED, "this process may open few files and connections");
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the number of files that may be open cannot be raised"),
+    }
+}
+
+/// Refuses a data directory of a member that listens elsewhere, of this cluster or of another. The host is not compared:
+/// a node may listen on all addresses.
+///
+/// # Errors
+/// [`StartError::OtherPlace`].
+pub fn check_place(context: &Context) -> Result<(), StartError> {
+    let (catalog, config) = (context.catalog(), &context.config);
+    let (Some(cluster), Some(own)) = (catalog.cluster(), catalog.node(context.node())) else { return Ok(()) };
+    let (expected, given) = ((own.sql_port, own.rpc_port), (config.sql_port, config.rpc_port));
+    if expected == given {
+        return Ok(());
+    }
+    let shown = |(sql, rpc): (u16, u16)| format!("{sql} (SQL) and {rpc} (RPC)");
+    Err(StartError::OtherPlace { node: own.id, cluster, expected: shown(expected), given: shown(given) })
 }
 
 fn listen(
@@ -86,11 +140,17 @@ fn listen(
 /// # Errors
 /// [`StartError`], before anything was changed outside the data directory.
 pub async fn run(config: NodeConfig) -> Result<(), StartError> {
+    raise_descriptor_limit();
     let sql = listen(&config, "SQL", "port", config.sql_port)?;
     let rpc = listen(&config, "RPC", "rpc-port", config.rpc_port)?;
     let web = listen(&config, "HTTP", "http-port", config.http_port)?;
     let internal = |error: io::Error| StartError::Internal(error.to_string());
-    let (dir, identity) = DataDir::open(&config.data_dir, config.role, StoreId(rand::random()))?;
+    let (dir, mut identity) = DataDir::open(&config.data_dir, config.role, StoreId(rand::random()))?;
+    // Before anybody is told which life this data is of.
+    let data = match config.role {
+        NodeRole::Leaf => Some(open_data(&dir, &mut identity, StoreId(rand::random()))?),
+        NodeRole::Aggregator => None,
+    };
     let member = identity.cluster.map(|cluster_id| Member { cluster_id, node: identity.node });
     let incarnation = Incarnation(rand::random());
     let pulse = Arc::new(Pulse::new(Place::new(member), incarnation, identity.store));
@@ -103,17 +163,17 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
         identity,
         shutdown.clone(),
     ));
-    let role = match config.role {
-        NodeRole::Leaf => Role::Leaf(Leaf::start(Arc::clone(&context))?),
-        NodeRole::Aggregator => Role::Aggregator(Aggregator::start(Arc::clone(&context)).await?),
+    let role = match data {
+        Some(data) => {
+            let leaf = Leaf::start(Arc::clone(&context), data)?;
+            check_place(&context)?;
+            Role::Leaf(leaf)
+        }
+        None => Role::Aggregator(Aggregator::start(Arc::clone(&context)).await?),
     };
     let server = Arc::new(Server { context: Arc::clone(&context), role });
     let rpc = RpcServer::start(rpc, pulse, Arc::clone(&server))?;
-    let leaf = match &server.role {
-        Role::Leaf(leaf) => Some(Arc::clone(leaf)),
-        Role::Aggregator(_) => None,
-    };
-    tokio::spawn(vitals::measure(Arc::clone(&context), leaf));
+    tokio::spawn(vitals::measure(Arc::clone(&server)));
     let web = tokio::net::TcpListener::from_std(web).map_err(internal)?;
     let web = tokio::spawn(http::serve(web, Arc::clone(&server)));
     let sql = tokio::net::TcpListener::from_std(sql).map_err(internal)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_catalog::Entry;
+use baton_model::errors::{ErrorCode, SqlError};
 use baton_transport::{CallRefused, Handler, Header, Inbound, Outbound, Refusal};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -12,7 +13,9 @@ use tracing::{debug, info};
 use crate::aggregator::{Aggregator, serve_catalog};
 use crate::context::{Context, STREAM_CAPACITY};
 use crate::leaf::Leaf;
-use crate::wire::{ForwardRefusal, JoinRequest, Opening, Request, Response, decode, encode};
+use crate::wire::{
+    DataRefusal, ForwardRefusal, JoinRequest, Opening, Request, Response, WriteRequest, decode, encode,
+};
 
 /// How long an aggregator may take to answer a leaf's request.
 const PROPOSAL: Duration = Duration::from_secs(3);
@@ -74,7 +77,25 @@ impl Server {
         Ok(())
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, CallRefused> {
+    /// An aggregator that is cut off from the others may name a table that was dropped: a row of it would be nobody's.
+    async fn write(
+        &self,
+        header: &Header,
+        request: WriteRequest,
+    ) -> Result<Result<u64, DataRefusal>, CallRefused> {
+        let leaf = self.leaf()?;
+        let catalog = self.context.catalog();
+        if catalog.table_by_id(request.operation.table()).is_some() {
+            return Ok(leaf.write(request).await);
+        }
+        Ok(Err(if catalog.index() < header.catalog_index {
+            DataRefusal::NotPrimary // The table is so new that this leaf has yet to hear of it.
+        } else {
+            DataRefusal::Failed(SqlError::new(ErrorCode::NoSuchTable, "The table was dropped meanwhile"))
+        }))
+    }
+
+    async fn answer(&self, header: &Header, request: Request) -> Result<Response, CallRefused> {
         Ok(match request {
             Request::Join(request) => Response::Joined(self.join(request).await),
             Request::Raft(bytes) => {
@@ -90,7 +111,7 @@ impl Server {
             Request::Forward(request) => {
                 Response::Forwarded(self.aggregator()?.execute_at_master(request).await)
             }
-            Request::Write(request) => Response::Written(self.leaf()?.write(request).await),
+            Request::Write(request) => Response::Written(self.write(header, request).await?),
             Request::Get(request) => Response::Rows(self.leaf()?.get(&request)),
             Request::Instances => Response::Instances(self.leaf()?.status()),
             Request::CatalogIndex => {
@@ -102,7 +123,7 @@ impl Server {
 }
 
 impl Handler for Server {
-    async fn call(&self, _header: Header, body: Bytes) -> Result<Bytes, CallRefused> {
+    async fn call(&self, header: Header, body: Bytes) -> Result<Bytes, CallRefused> {
         let request: Request =
             decode(&body).map_err(|garbled| CallRefused::new(Refusal::Malformed, garbled.to_string()))?;
         // S10: a node of no cluster does nothing but be taken into one.
@@ -110,7 +131,7 @@ impl Handler for Server {
         if !joined && !matches!(request, Request::Join(_)) {
             return Err(CallRefused::new(Refusal::NotJoined, "this node belongs to no cluster"));
         }
-        Ok(encode(&self.answer(request).await?).into())
+        Ok(encode(&self.answer(&header, request).await?).into())
     }
 
     async fn open(&self, header: Header, body: Bytes, inbound: Inbound) -> Result<Outbound, CallRefused> {

@@ -5,10 +5,9 @@ use std::fmt;
 use baton_catalog::{CatalogRow, Entry, Outcome};
 use baton_model::errors::SqlError;
 use baton_model::{
-    Blob, CatalogIndex, ClusterId, ColumnType, Datum, Epoch, Key, Lsn, NodeId, PartitionId, Row, StatementId,
-    TableId,
+    Blob, CatalogIndex, ClusterId, Datum, Epoch, Key, Lsn, NodeId, PartitionId, StatementId, TableId,
 };
-use baton_sql::{ChangeProgram, ScanRequest};
+use baton_sql::{ChangeProgram, ScanRequest, Session};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -53,31 +52,23 @@ pub struct ForwardRequest {
     pub sql: String,
     /// The values of its `?`.
     pub parameters: Vec<Datum>,
-    /// The session's database.
-    pub database: Option<String>,
     /// The session's user.
     pub user: String,
+    /// The session, without the variables of its node.
+    pub session: Session,
+    /// Whether the count of an UPDATE is to be that of the rows it found.
+    pub counts_found_rows: bool,
 }
 
-/// The answer to a forwarded statement.
+/// A forwarded statement was executed.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ForwardAnswer {
-    /// It was executed.
-    Done {
-        /// Rows that it changed.
-        affected_rows: u64,
-        /// The first AUTO_INCREMENT value.
-        last_insert_id: u64,
-        /// The catalog must have this index before the client is told.
-        index: CatalogIndex,
-    },
-    /// It returned rows.
-    Rows {
-        /// Names and types.
-        columns: Vec<(String, ColumnType)>,
-        /// Values.
-        rows: Vec<Row>,
-    },
+pub struct ForwardAnswer {
+    /// Rows that it changed.
+    pub affected_rows: u64,
+    /// The first AUTO_INCREMENT value.
+    pub last_insert_id: u64,
+    /// The catalog must have this index before the client is told.
+    pub index: CatalogIndex,
 }
 
 /// Why a statement was not executed by who was asked.
@@ -117,7 +108,22 @@ pub enum WriteOperation {
         rows: Vec<(Key, Blob)>,
     },
     /// UPDATE or DELETE.
-    Change(ChangeProgram),
+    Change {
+        /// Which rows, and what becomes of them.
+        program: ChangeProgram,
+        /// Whether the answer counts the rows that were found, and not only those that are different now.
+        count_found: bool,
+    },
+}
+
+impl WriteOperation {
+    /// The table that it writes to.
+    pub fn table(&self) -> TableId {
+        match self {
+            Self::Insert { table, .. } => *table,
+            Self::Change { program, .. } => program.schema.id,
+        }
+    }
 }
 
 /// Why a write or a read was not carried out.
@@ -224,6 +230,8 @@ pub enum CatalogNews {
 pub enum ScanNews {
     /// Some rows, as an Arrow batch.
     Batch(Vec<u8>),
+    /// No rows since the last message, but it goes on. Said at least every second.
+    Alive,
     /// There are no more.
     End,
     /// It could not be done.

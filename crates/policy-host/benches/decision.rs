@@ -49,13 +49,14 @@ fn election() -> ElectionInput {
         voters: vec![voter(3)],
         campaigns: 0,
         since_last_campaign_ms: None,
+        unled_ms: 0,
     }
 }
 
 fn promotion() -> PromotionInput {
     let candidate = |node| Candidate {
         node,
-        lsn: 1_000,
+        lsn: Some(1_000),
         group: 2,
         primaries_held: 4,
         last_pong_age_ms: 40,

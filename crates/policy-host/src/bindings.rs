@@ -137,6 +137,7 @@ impl From<&native::ElectionInput> for election::Input {
             voters: input.voters.iter().copied().map(Into::into).collect(),
             campaigns: input.campaigns,
             since_last_campaign_ms: input.since_last_campaign_ms,
+            unled_ms: input.unled_ms,
         }
     }
 }

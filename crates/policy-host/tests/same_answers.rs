@@ -104,10 +104,11 @@ prop_compose! {
         settings in settings(), seed in any::<u64>(), rank in number(), election_timeout_ms in long_number(),
         term in any::<u64>(), master in node(), voters in proptest::collection::vec(voter(), 0..4),
         campaigns in any::<u32>(), since_last_campaign_ms in proptest::option::of(long_number()),
+        unled_ms in long_number(),
     ) -> ElectionInput {
         ElectionInput {
             now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, self_node: 2, rank, election_timeout_ms,
-            term, master, voters, campaigns, since_last_campaign_ms,
+            term, master, voters, campaigns, since_last_campaign_ms, unled_ms,
         }
     }
 }
@@ -117,7 +118,7 @@ prop_compose! {
         now_ms in any::<u64>(), settings in settings(), seed in any::<u64>(), database in ".{0,16}",
         partition in any::<u32>(), failed_primary in any::<u64>(), failed_group in any::<u32>(),
         candidates in proptest::collection::btree_map(
-            1_u64..20, (0_u64..3, any::<u32>(), 0_u32..3, 0_u64..2_000, any::<u64>(), any::<u32>()), 1..6,
+            1_u64..20, (proptest::option::of(0_u64..3), any::<u32>(), 0_u32..3, 0_u64..2_000, any::<u64>(), any::<u32>()), 1..6,
         ),
     ) -> PromotionInput {
         let candidates = candidates

@@ -59,13 +59,14 @@ fn election() -> ElectionInput {
         voters: Vec::new(),
         campaigns: 0,
         since_last_campaign_ms: None,
+        unled_ms: 0,
     }
 }
 
 fn promotion() -> PromotionInput {
     let candidate = |node, lsn| Candidate {
         node,
-        lsn,
+        lsn: Some(lsn),
         group: 2,
         primaries_held: 1,
         last_pong_age_ms: 40,

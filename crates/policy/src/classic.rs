@@ -4,7 +4,8 @@
 //!   has failed, at half of it it is suspect. With the defaults and a ping every 150 ms that is 30.0 s of silence on
 //!   a live connection, 3.0 s of refusals, and 20 s of attempts that time out
 //!   (source: "How Failover is Triggered in HA").
-//! * Election: the master aggregator must be unheard for `consensus_election_timeout`, refused or not.
+//! * Election: the master aggregator must be unheard for `consensus_election_timeout`, refused or not; as long as one
+//!   that answers pings must have led nobody.
 //! * Promotion: the longest log, then the leaf with the fewest primaries, then the lowest id.
 //!
 //! Not here: witnesses, vitals, round trip times and flaps. Classic does not look at them.
@@ -78,7 +79,8 @@ impl Policy for Classic {
             .saturating_mul(STAGGER_INTERVALS)
             .saturating_mul(input.heartbeat_interval_ms);
         let due_ms = input.election_timeout_ms.saturating_add(stagger_ms);
-        let unheard = format!("master n{} unheard for {unheard_ms} ms of {due_ms} ms", input.master.node);
+        let how = if input.master.misses == 0 { "answers, but leads nobody" } else { "unheard" };
+        let unheard = format!("master n{} {how} for {unheard_ms} ms of {due_ms} ms", input.master.node);
         if unheard_ms < due_ms {
             return ElectionVerdict::wait(unheard);
         }
@@ -95,7 +97,8 @@ impl Policy for Classic {
         let mut order: Vec<_> = input.candidates.iter().collect();
         order.sort_by_key(|candidate| (Reverse(candidate.lsn), candidate.primaries_held, candidate.node));
         let reason = order.first().map_or_else(String::new, |best| {
-            format!("lsn {}, {} primaries held, of {} candidates", best.lsn, best.primaries_held, order.len())
+            let lsn = best.lsn.map_or_else(|| "unknown".to_owned(), |lsn| lsn.to_string());
+            format!("lsn {lsn}, {} primaries held, of {} candidates", best.primaries_held, order.len())
         });
         let ranking = order.into_iter().map(|candidate| candidate.node).collect();
         PromotionVerdict { ranking, reason, rejected: Vec::new() }

@@ -31,6 +31,9 @@ pub struct ElectionInput {
     pub term: u64,
     /// What this node knows of the master aggregator.
     pub master: NodeEvidence,
+    /// How long ago a leader of the control group was last heard, by the control group's own messages, in milliseconds.
+    /// A master that answers pings and leads nobody shows here alone: its disk was emptied, or hangs.
+    pub unled_ms: u64,
     /// The other voters, without the master.
     pub voters: Vec<VoterView>,
     /// How many campaigns this node has begun in this term.
@@ -85,10 +88,15 @@ impl ElectionVerdict {
 }
 
 impl ElectionInput {
-    /// How long the master has not been heard, in milliseconds, by the count of misses.
+    /// How long the master has not been heard, in milliseconds: by the count of misses, or, if it answers pings, by the
+    /// silence of the control group.
     #[must_use]
     pub const fn master_unheard_ms(&self) -> u64 {
-        (self.master.misses as u64).saturating_mul(self.heartbeat_interval_ms)
+        if self.master.misses == 0 {
+            self.unled_ms
+        } else {
+            (self.master.misses as u64).saturating_mul(self.heartbeat_interval_ms)
+        }
     }
 }
 

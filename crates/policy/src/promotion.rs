@@ -35,8 +35,8 @@ pub struct PromotionInput {
 pub struct Candidate {
     /// The leaf that holds it.
     pub node: u64,
-    /// The last position of its log.
-    pub lsn: u64,
+    /// The last position of its log, as its leaf last told it: about a second old, and absent if it told none yet.
+    pub lsn: Option<u64>,
     /// The availability group of the leaf.
     pub group: u32,
     /// How many primaries the leaf holds already, those of this failover included.

@@ -36,7 +36,7 @@ prop_compose! {
 
 prop_compose! {
     fn promotion()(
-        candidates in proptest::collection::btree_map(1_u64..20, (0_u64..4, 0_u32..4), 1..8),
+        candidates in proptest::collection::btree_map(1_u64..20, (proptest::option::of(0_u64..4), 0_u32..4), 1..8),
     ) -> PromotionInput {
         PromotionInput {
             now_ms: 0,
@@ -97,7 +97,7 @@ proptest! {
         }
     }
 
-    /// Nobody with a shorter log comes before one with a longer log.
+    /// Nobody with a shorter log comes before one with a longer log, and nobody with an unknown one before a known.
     #[test]
     fn the_longest_log_is_first(input in promotion()) {
         let lsn = |node: &u64| input.candidates.iter().find(|candidate| candidate.node == *node).unwrap().lsn;
@@ -140,7 +140,7 @@ fn reasons_and_memories_have_a_limit() {
 fn a_ranking_names_candidates_once_and_at_least_one() {
     let candidate = Candidate {
         node: 3,
-        lsn: 1,
+        lsn: Some(1),
         group: 1,
         primaries_held: 0,
         last_pong_age_ms: 0,

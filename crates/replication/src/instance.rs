@@ -74,6 +74,9 @@ pub enum Event {
     Write {
         /// Names the write in the reply.
         ticket: u64,
+        /// The epoch in which this instance served when the write was begun. In another one the rows that it was made
+        /// of may have changed, although its locks were held all the time: it is refused.
+        epoch: Epoch,
         /// What to write.
         write: Write,
     },
@@ -196,9 +199,9 @@ pub enum Effect {
     },
     /// Keep a link open to this node, and to no other; None: to nobody.
     Link(Option<NodeId>),
-    /// Close a link that another node opened.
+    /// Close a link, whoever opened it.
     CloseLink {
-        /// Who opened it.
+        /// Who is on the other side.
         peer: NodeId,
         /// The link.
         link: u64,
@@ -233,6 +236,8 @@ pub enum Effect {
     /// [`Instance::outcomes_up_to`] this LSN is kept with it, in the same write, and comes back before those of the log
     /// in [`Saved::outcomes`] (S12).
     FinishProvision(Lsn),
+    /// Something that people should know was seen; the instance goes on.
+    Report(String),
     /// Something that must never be was seen: stop this instance and report it.
     Halt(String),
 }
@@ -240,7 +245,7 @@ pub enum Effect {
 /// Why a write was not carried out by this instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WriteError {
-    /// This instance is no primary that serves. Nothing was done.
+    /// This instance is no primary that serves, or not in the write's epoch. Nothing was done.
     NotPrimary,
     /// Too many writes wait for their commit. Nothing was done.
     TooManyInFlight,
@@ -296,6 +301,9 @@ pub(crate) struct Log {
 
 /// Log records are trimmed this many at a time.
 const TRIM_STEP: u64 = 10_000;
+/// Records that are kept behind the commit point while a linked replica still needs them, at most: a replica that is
+/// copied for longer than the log is kept would otherwise be copied again, and again.
+const LOG_RECORDS_HELD_MAX: u64 = 4 * LOG_RECORDS_KEPT;
 /// Bytes of applied records that are kept in memory for replicas that are a little behind.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
@@ -373,29 +381,31 @@ impl Log {
         }
     }
 
-    /// Forgets the oldest records once there are many more than are kept for replicas that catch up.
-    pub(crate) fn trim(&mut self, effects: &mut Vec<Effect>) {
-        let keep_from = Lsn(self.applied.0.saturating_sub(LOG_RECORDS_KEPT) + 1);
+    /// Forgets the oldest records once there are many more than are kept for replicas that catch up. From `needed`
+    /// on, somebody is about to ask for them.
+    pub(crate) fn trim(&mut self, needed: Lsn, effects: &mut Vec<Effect>) {
+        let oldest_of = |kept: u64| Lsn(self.applied.0.saturating_sub(kept) + 1);
+        let keep_from = oldest_of(LOG_RECORDS_KEPT).min(needed).max(oldest_of(LOG_RECORDS_HELD_MAX));
         if keep_from.0 >= self.first.0 + TRIM_STEP {
             self.first = keep_from;
             effects.push(Effect::Trim(keep_from));
         }
     }
 
-    /// Records from memory after this LSN, up to the limits.
+    /// Records from memory after this LSN, up to the limits; the first one is given whatever its size.
     pub(crate) fn records_after(&self, after: Lsn, count: usize, bytes: usize, up_to: Lsn) -> Vec<Record> {
         let Some(front) = self.recent.front() else { return Vec::new() };
         let Some(skip) = (after.0 + 1).checked_sub(front.lsn.0) else { return Vec::new() };
-        let mut room = bytes;
+        let mut taken: usize = 0;
         self.recent
             .iter()
             .skip(usize::try_from(skip).unwrap_or(usize::MAX))
             .take_while(|record| record.lsn <= up_to)
             .take(count)
             .take_while(|record| {
-                let fits = room > 0;
-                room = room.saturating_sub(record.bytes());
-                fits
+                let first = taken == 0;
+                taken = taken.saturating_add(record.bytes());
+                first || taken <= bytes
             })
             .cloned()
             .collect()
@@ -448,9 +458,7 @@ impl Instance {
         let mut effects = Vec::new();
         for event in events {
             if self.halted {
-                if let Event::Write { ticket, .. } | Event::Await { ticket, .. } = event {
-                    effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
-                }
+                Self::turn_away(event, &mut effects);
                 continue;
             }
             self.take(now, event, &mut effects);
@@ -467,11 +475,24 @@ impl Instance {
         effects
     }
 
+    /// What a halted instance answers: nobody waits for it.
+    fn turn_away(event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Write { ticket, .. } | Event::Await { ticket, .. } => {
+                effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
+            }
+            Event::LinkUp { peer, link } | Event::Received { peer, link, .. } => {
+                effects.push(Effect::CloseLink { peer, link });
+            }
+            _ => {}
+        }
+    }
+
     fn take(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::View(view) => self.see(now, view, effects),
-            Event::Write { ticket, write } => match &mut self.role {
-                Role::Primary(primary) => primary.write(ticket, write, &mut self.log, effects),
+            Event::Write { ticket, epoch, write } => match &mut self.role {
+                Role::Primary(primary) => primary.write(ticket, epoch, write, &mut self.log, effects),
                 _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
             },
             Event::Await { ticket, statement } => match &mut self.role {
@@ -521,7 +542,7 @@ impl Instance {
             }
             Event::Tick => match &mut self.role {
                 Role::Primary(primary) => primary.tick(now, &mut self.log, effects),
-                Role::Replica(_) => self.log.trim(effects),
+                Role::Replica(_) => self.log.trim(Lsn(u64::MAX), effects),
                 Role::Idle => {}
             },
         }
@@ -551,15 +572,23 @@ impl Instance {
                 self.halt(reason, effects);
                 return;
             }
+            if self.log.copying {
+                let reason = "S4: told to be primary with a part of a copy".to_owned();
+                self.halt(reason, effects);
+                return;
+            }
             self.log.adopt(view.epoch);
             self.role = Role::Primary(Primary::begin(now, view, &mut self.log));
-        } else if view.replicas.contains_key(&self.node) {
-            let follows = matches!(&self.role, Role::Replica(replica) if replica.primary == view.primary)
-                && self.log.epoch == view.epoch;
-            if !follows {
+        } else if let Some((state, _)) = view.replicas.get(&self.node) {
+            if let Role::Replica(replica) = &mut self.role
+                && replica.primary == view.primary
+                && self.log.epoch == view.epoch
+            {
+                replica.see(view.epoch, *state, &self.log, effects);
+            } else {
                 self.step_down(effects);
                 self.log.adopt(view.epoch);
-                self.role = Role::Replica(Replica::new(view.primary));
+                self.role = Role::Replica(Replica::new(view.primary, view.epoch, *state));
                 effects.push(Effect::Link(Some(view.primary)));
             }
         } else {

@@ -8,6 +8,7 @@
 //! * S3: a replica is waited for until the catalog says `Async` at a version that no older request can follow.
 //! * S5: what carries an older epoch is refused.
 //! * S6: a log is cut at the last LSN that both epoch histories agree on.
+//! * S11: a primary that slept holds the time it slept against nobody.
 //! * S12: a statement that the log holds is never executed again; it is answered with its first outcome.
 //!
 //! Not here: rows and how a statement becomes mutations, disks, sockets, and any say in who is primary.
@@ -27,4 +28,5 @@ pub use instance::{Effect, Event, Instance, Saved, Settings, View, WriteError};
 pub use locks::{Grant, LockTable, Owner};
 pub use message::Message;
 pub use outcomes::{Known, StatementOutcome};
+pub use primary::TICK_GAP_MAX;
 pub use record::{Mutation, Payload, Record, Write};

@@ -3,22 +3,27 @@
 //! It waits for every replica that the catalog calls `Ready` or `Sync`, and for each that it has asked to have made
 //! `Ready`: the question may already be answered with yes (S3). So by the time the catalog says `Sync`, nothing has
 //! been acknowledged for a while that the replica does not have.
+//!
+//! * S11: a replica is silent only while this process listens; the time that it slept is taken off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX};
-use baton_model::{Instant, Lsn, NodeId, StatementId, SyncState};
+use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState};
 
 use crate::instance::{Effect, Log, View, WriteError};
 use crate::message::Message;
 use crate::outcomes::StatementOutcome;
 use crate::record::{Payload, Record, Write};
 
-/// A replica this close to the end is close enough to be waited for.
-const CLOSE_RECORDS: u64 = 256;
-/// Records on their way to one replica, at most.
+/// Records on their way to one replica, at most. A replica that lacks no more than these is close enough to be waited
+/// for: it has all of them already, or will within a round trip and a sync.
 const WINDOW_RECORDS: u64 = 4 * REPLICATION_BATCH_RECORDS_MAX as u64;
+/// Bytes on their way to one replica, about: there may be one message more.
+const WINDOW_BYTES: usize = 4 * REPLICATION_BATCH_BYTES_MAX;
+/// Two ticks further apart than this are a stall of this process: what is beyond counts against no replica (S11).
+pub const TICK_GAP_MAX: Duration = Duration::from_millis(100);
 /// An unanswered request to the master aggregator is repeated after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,8 +33,11 @@ struct Peer {
     link: Option<u64>,
     /// The version at which it asked to follow on this link.
     followed_at: u64,
-    /// The next record to send.
+    /// The next record to send; while it is provisioned, the one after the copy.
     next: Lsn,
+    /// Of each message on its way, the last record and the bytes.
+    on_the_way: VecDeque<(Lsn, usize)>,
+    bytes_on_the_way: usize,
     /// It has everything up to here, durable.
     matched: Lsn,
     /// The commit point that it was told.
@@ -47,10 +55,49 @@ struct Peer {
     asked_at: Option<Instant>,
 }
 
+impl Peer {
+    /// It starts over on a new link, with what it has; the next record is to come from here.
+    fn start_over(&mut self, next: Lsn) {
+        self.reading = false;
+        self.provisioning = false;
+        self.matched = Lsn(0);
+        self.told = Lsn(0);
+        self.next = next;
+        self.on_the_way.clear();
+        self.bytes_on_the_way = 0;
+    }
+
+    fn note_sent(&mut self, records: &[Record]) {
+        let Some(last) = records.last() else { return };
+        let bytes = records.iter().map(Record::bytes).sum();
+        self.next = last.lsn.next();
+        self.on_the_way.push_back((last.lsn, bytes));
+        self.bytes_on_the_way += bytes;
+    }
+
+    fn note_acknowledged(&mut self, durable: Lsn) {
+        self.matched = durable;
+        while let Some((_, bytes)) = self.on_the_way.pop_front_if(|(last, _)| *last <= durable) {
+            self.bytes_on_the_way -= bytes;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.next.0.saturating_sub(self.matched.0) <= WINDOW_RECORDS && self.bytes_on_the_way < WINDOW_BYTES
+    }
+
+    /// The first record that it may ask for, now or after its link was lost.
+    fn needs(&self) -> Lsn {
+        if self.matched > Lsn(0) { self.matched.next() } else { self.next }
+    }
+}
+
 /// A primary's state in one epoch.
 #[derive(Debug)]
 pub(crate) struct Primary {
     view: View,
+    /// The last tick.
+    ticked: Instant,
     peers: BTreeMap<NodeId, Peer>,
     /// Where the record of this epoch's start stands. Once it is applied, clients are served.
     epoch_start: Lsn,
@@ -67,6 +114,7 @@ impl Primary {
         log.push(Record { epoch: view.epoch, lsn: epoch_start, payload: Payload::EpochStart });
         let mut primary = Self {
             view: View { replicas: BTreeMap::new(), ..view.clone() },
+            ticked: now,
             peers: BTreeMap::new(),
             epoch_start,
             serving: false,
@@ -116,7 +164,14 @@ impl Primary {
         self.serving
     }
 
-    pub(crate) fn write(&mut self, ticket: u64, write: Write, log: &mut Log, effects: &mut Vec<Effect>) {
+    pub(crate) fn write(
+        &mut self,
+        ticket: u64,
+        epoch: Epoch,
+        write: Write,
+        log: &mut Log,
+        effects: &mut Vec<Effect>,
+    ) {
         if !self.serving {
             effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
             return;
@@ -124,6 +179,10 @@ impl Primary {
         // S12: the statement may have come before, through another connection.
         if log.outcomes.get(write.statement).is_some() {
             self.await_statement(ticket, write.statement, log, effects);
+            return;
+        }
+        if epoch != self.view.epoch {
+            effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
             return;
         }
         if self.pending_count >= WRITES_IN_FLIGHT_MAX {
@@ -184,13 +243,10 @@ impl Primary {
                     effects.push(Effect::CloseLink { peer: node, link: old });
                 }
                 peer.followed_at = self.view.version;
-                peer.reading = false;
-                peer.provisioning = false;
-                peer.matched = Lsn(0);
-                peer.told = Lsn(0);
                 let keep = log.history.common(log.last, &history, last);
                 let empty = last == Lsn(0) && log.applied > Lsn(0);
                 if empty || keep.next() < log.first {
+                    peer.start_over(log.applied.next());
                     peer.provisioning = true;
                     effects.push(Effect::Provision {
                         peer: node,
@@ -200,14 +256,14 @@ impl Primary {
                         outcomes: log.outcomes.up_to(log.applied),
                     });
                 } else {
-                    peer.next = keep.next();
+                    peer.start_over(keep.next());
                     let message = Message::Start { epoch: log.epoch, keep };
                     effects.push(Effect::Send { peer: node, link, message });
                 }
             }
             Message::Ack { epoch, durable } if epoch == log.epoch && peer.link == Some(link) => {
                 if durable > peer.matched {
-                    peer.matched = durable.min(log.last);
+                    peer.note_acknowledged(durable.min(log.last));
                     peer.behind_since = (peer.matched < log.last).then_some(now);
                 }
             }
@@ -242,7 +298,7 @@ impl Primary {
         match records.first() {
             Some(first) if first.lsn == peer.next => {
                 let after = Lsn(first.lsn.0 - 1);
-                peer.next = records.last().map_or(peer.next, |record| record.lsn.next());
+                peer.note_sent(&records);
                 peer.told = log.commit;
                 let message = Message::Append { epoch: log.epoch, after, records, commit: log.commit };
                 effects.push(Effect::Send { peer: node, link, message });
@@ -266,9 +322,10 @@ impl Primary {
 
     /// Time-outs, requests to the master aggregator, and what makes quiet replicas learn of the commit point.
     pub(crate) fn tick(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
+        self.forgive_own_stall(now);
         self.note_who_is_behind(now, log);
         self.ask(now, log, effects);
-        log.trim(effects);
+        log.trim(self.first_needed(), effects);
         for (node, peer) in &mut self.peers {
             if let Some(link) = peer.link
                 && !peer.provisioning
@@ -282,6 +339,21 @@ impl Primary {
                 effects.push(Effect::Send { peer: *node, link, message });
             }
         }
+    }
+
+    /// S11: while this process did not run, no replica could be heard.
+    fn forgive_own_stall(&mut self, now: Instant) {
+        let slept = now.since(self.ticked).saturating_sub(TICK_GAP_MAX);
+        self.ticked = now;
+        for since in self.peers.values_mut().filter_map(|peer| peer.behind_since.as_mut()) {
+            *since = (*since + slept).min(now);
+        }
+    }
+
+    /// The first record that a replica which is linked now may still ask for.
+    fn first_needed(&self) -> Lsn {
+        let linked = self.peers.values().filter(|peer| peer.link.is_some());
+        linked.map(Peer::needs).min().unwrap_or(Lsn(u64::MAX))
     }
 
     fn note_who_is_behind(&mut self, now: Instant, log: &Log) {
@@ -301,7 +373,7 @@ impl Primary {
             let Some((state, online)) = self.view.replicas.get(node).copied() else { continue };
             let close = peer.link.is_some()
                 && !peer.provisioning
-                && log.last.0.saturating_sub(peer.matched.0) <= CLOSE_RECORDS
+                && log.last.0.saturating_sub(peer.matched.0) <= WINDOW_RECORDS
                 && peer.matched > Lsn(0);
             let silent = peer.behind_since.is_some_and(|since| now.since(since) >= timeout);
             let gone = peer.link.is_none() && !online;
@@ -390,11 +462,7 @@ impl Primary {
 
     fn send(node: NodeId, peer: &mut Peer, log: &Log, effects: &mut Vec<Effect>) {
         let Some(link) = peer.link else { return };
-        while !peer.provisioning
-            && !peer.reading
-            && peer.next <= log.last
-            && peer.next.0.saturating_sub(peer.matched.0) <= WINDOW_RECORDS
-        {
+        while !peer.provisioning && !peer.reading && peer.next <= log.last && peer.has_room() {
             let after = Lsn(peer.next.0 - 1);
             let records = log.records_after(
                 after,
@@ -402,12 +470,12 @@ impl Primary {
                 REPLICATION_BATCH_BYTES_MAX,
                 log.last,
             );
-            let Some(last) = records.last().map(|record| record.lsn) else {
+            if records.is_empty() {
                 peer.reading = true;
                 effects.push(Effect::ReadLog { peer: node, link, from: peer.next });
                 return;
-            };
-            peer.next = last.next();
+            }
+            peer.note_sent(&records);
             peer.told = log.commit;
             let message = Message::Append { epoch: log.epoch, after, records, commit: log.commit };
             effects.push(Effect::Send { peer: node, link, message });

@@ -27,8 +27,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(view) => write!(f, "view {view}"),
-            Self::Write { ticket, write } => {
-                write!(f, "write t{ticket} {} {} rows", Short(write.statement), write.mutations.len())
+            Self::Write { ticket, epoch, write } => {
+                let rows = write.mutations.len();
+                write!(f, "write t{ticket} {epoch} {} {rows} rows", Short(write.statement))
             }
             Self::Await { ticket, statement } => write!(f, "await t{ticket} {}", Short(*statement)),
             Self::Durable { lsn, cuts } => write!(f, "durable {lsn} cuts={cuts}"),
@@ -79,6 +80,7 @@ impl fmt::Display for Effect {
             Self::Wipe => f.write_str("wipe"),
             Self::StoreRows(rows) => write!(f, "store {} rows", rows.len()),
             Self::FinishProvision(at) => write!(f, "provisioned as of {at}"),
+            Self::Report(what) => write!(f, "report: {what}"),
             Self::Halt(reason) => write!(f, "halt: {reason}"),
         }
     }

@@ -51,13 +51,15 @@ impl Record {
     pub fn bytes(&self) -> usize {
         match &self.payload {
             Payload::EpochStart => 16,
-            Payload::Write(write) => {
-                48 + write
-                    .mutations
-                    .iter()
-                    .map(|m| 16 + m.key.len() + m.row.as_ref().map_or(0, |row| row.len()))
-                    .sum::<usize>()
-            }
+            Payload::Write(write) => 48 + write.mutations.iter().map(Mutation::bytes).sum::<usize>(),
         }
+    }
+}
+
+impl Mutation {
+    /// About how many bytes it has on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        16 + self.key.len() + self.row.as_ref().map_or(0, |row| row.len())
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! It keeps one link, to the primary of its epoch, appends what it is sent, acknowledges what is durable, and applies
 //! what is committed. It has no opinion about the commit point.
+//!
+//! With `ASYNC DURABILITY` a primary may come back from a power cut with less than its replica has applied.
+//! * S6: the replica cuts nothing of that. It stands aside, and may still be promoted with all it has.
+//! * S7: only when the catalog says, in this primary's epoch, that nobody counts on it, it asks for a new copy; what it
+//!   has goes when the first message of that copy is there.
 
-use baton_model::{Lsn, NodeId, StatementId};
+use baton_model::{Epoch, Lsn, NodeId, StatementId, SyncState};
 
 use crate::history::History;
 use crate::instance::{Effect, Log};
@@ -17,6 +22,10 @@ pub(crate) struct Replica {
     link: Option<u64>,
     stage: Stage,
     acked: Lsn,
+    /// What the catalog says of this instance, and in which epoch it said so.
+    state: (Epoch, SyncState),
+    /// The primary does not have all that is applied here.
+    parted: bool,
 }
 
 #[derive(Debug)]
@@ -30,8 +39,38 @@ enum Stage {
 }
 
 impl Replica {
-    pub(crate) fn new(primary: NodeId) -> Self {
-        Self { primary, link: None, stage: Stage::Asking, acked: Lsn(0) }
+    pub(crate) fn new(primary: NodeId, epoch: Epoch, state: SyncState) -> Self {
+        let state = (epoch, state);
+        Self { primary, link: None, stage: Stage::Asking, acked: Lsn(0), state, parted: false }
+    }
+
+    /// The catalog has moved on under this primary.
+    pub(crate) fn see(&mut self, epoch: Epoch, state: SyncState, log: &Log, effects: &mut Vec<Effect>) {
+        let before = self.counts(log);
+        self.state = (epoch, state);
+        if self.parted && before && !self.counts(log) {
+            effects.push(Effect::Link(Some(self.primary)));
+        }
+    }
+
+    /// Whether somebody may count on what is here. A word of the catalog from before this primary's epoch does not
+    /// say that nobody does: it may have risen since.
+    fn counts(&self, log: &Log) -> bool {
+        self.state != (log.epoch, SyncState::Async)
+    }
+
+    /// The primary does not have all that is applied here.
+    fn part(&mut self, shared: Lsn, log: &Log, effects: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.parted, true) {
+            let text = format!(
+                "S6: the primary shares this log up to {shared} only, but it is applied up to {}; \
+                 it stands aside until it may be copied anew",
+                log.applied
+            );
+            effects.push(Effect::Report(text));
+        }
+        self.link = None;
+        effects.push(Effect::Link((!self.counts(log)).then_some(self.primary)));
     }
 
     pub(crate) fn link_up(&mut self, peer: NodeId, link: u64, log: &Log, effects: &mut Vec<Effect>) {
@@ -41,7 +80,13 @@ impl Replica {
         self.link = Some(link);
         self.stage = Stage::Asking;
         self.acked = Lsn(0);
-        let message = Message::Follow { epoch: log.epoch, history: log.history.clone(), last: log.last };
+        let (history, last) = if self.parted && !self.counts(log) {
+            // As one who has nothing: that is answered with a copy.
+            (History::default(), Lsn(0))
+        } else {
+            (log.history.clone(), log.last)
+        };
+        let message = Message::Follow { epoch: log.epoch, history, last };
         effects.push(Effect::Send { peer, link, message });
     }
 
@@ -78,10 +123,8 @@ impl Replica {
         match (message, &mut self.stage) {
             (Message::Start { keep, .. }, Stage::Asking) => {
                 if keep < log.applied {
-                    return Err(format!(
-                        "S6: the primary shares this log up to {keep} only, but it is applied up to {}",
-                        log.applied
-                    ));
+                    self.part(keep, log, effects);
+                    return Ok(());
                 }
                 if std::mem::take(&mut log.copying) {
                     // The copy broke off, and this primary has the log from its start: that needs no copy. What
@@ -99,11 +142,23 @@ impl Replica {
                 self.stage = Stage::Following;
             }
             (Message::Append { after, records, commit, .. }, Stage::Following) => {
-                if after > log.last || records.first().is_some_and(|first| first.lsn != after.next()) {
+                if after > log.last {
                     return Err(format!("a gap in the log: {after} after {}", log.last));
                 }
+                let mut before = after;
                 for record in records {
+                    if record.lsn != before.next() {
+                        return Err(format!("a gap in a message: {} after {before}", record.lsn));
+                    }
+                    before = record.lsn;
                     if record.lsn > log.last {
+                        let newest = log.history.newest().unwrap_or_default();
+                        if record.epoch < newest || record.epoch > log.epoch {
+                            return Err(format!(
+                                "S5: {}{} from the primary of {} after a record of {newest}",
+                                record.epoch, record.lsn, log.epoch
+                            ));
+                        }
                         log.push(record);
                     }
                 }
@@ -111,6 +166,7 @@ impl Replica {
             }
             (Message::Provision { at, history, outcomes, .. }, Stage::Asking) => {
                 effects.push(Effect::Wipe);
+                self.parted = false;
                 log.copying = true;
                 log.applied = Lsn(0);
                 log.cut(Lsn(0));

@@ -5,18 +5,23 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_model::limits::{LOG_RECORDS_KEPT, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX};
+use baton_model::limits::{
+    LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX,
+};
 use baton_model::{
-    DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId, ReplicationMode, StatementId, SyncState,
+    DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId, ReplicationMode, StatementId,
+    SyncState, TableId,
 };
 use baton_replication::{
-    Effect, Event, Instance, Message, Payload, Record, Saved, Settings, View, Write, WriteError,
+    Effect, Event, History, Instance, Message, Mutation, Payload, Record, Saved, Settings, View, Write,
+    WriteError,
 };
 
 use self::world::World;
 
 const PRIMARY: NodeId = NodeId(2);
 const REPLICA: NodeId = NodeId(3);
+const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
 
 fn write(statement: u64) -> Write {
     Write { statement: StatementId(statement.into()), affected_rows: 1, mutations: vec![] }
@@ -97,24 +102,32 @@ fn trims(effects: &[Effect]) -> Vec<Lsn> {
 /// Records of a whole log, of which some are too old to be kept.
 const RECORDS: u64 = LOG_RECORDS_KEPT + 12_000;
 
-#[test]
-fn a_primary_keeps_a_bounded_log() {
-    let partition = PartitionId { database: DatabaseId(1), ordinal: 0 };
-    let mut instance = Instance::open(partition, PRIMARY, Saved::default());
+/// Writes 4,000 statements at a time until so many records are applied, and answers with what was trimmed.
+fn write_until(instance: &mut Instance, applied: u64, mut events: Vec<Event>) -> Vec<Lsn> {
     let mut trimmed = Vec::new();
-    let mut events = vec![view(PRIMARY, BTreeMap::new())];
-    let mut statement = 0;
-    while instance.positions().2.0 < RECORDS {
+    let mut statement = instance.positions().0.0;
+    while instance.positions().2.0 < applied {
         let effects = instance.step(Instant(0), events);
         events = effects
             .iter()
             .filter_map(|e| if let Effect::Sync { lsn, cuts } = e { Some((*lsn, *cuts)) } else { None })
             .map(|(lsn, cuts)| Event::Durable { lsn, cuts })
             .collect();
-        events.extend((0..4_000).map(|i| Event::Write { ticket: i, write: write(statement + i) }));
+        events.extend((0..4_000).map(|i| Event::Write {
+            ticket: i,
+            epoch: Epoch(1),
+            write: write(statement + i),
+        }));
         statement += 4_000;
         trimmed.extend(trims(&instance.step(Instant(0), [Event::Tick])));
     }
+    trimmed
+}
+
+#[test]
+fn a_primary_keeps_a_bounded_log() {
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let trimmed = write_until(&mut instance, RECORDS, vec![view(PRIMARY, BTreeMap::new())]);
     let (_, _, applied) = instance.positions();
     assert!(
         trimmed.last().is_some_and(|first| applied.0 - first.0 < LOG_RECORDS_KEPT + 12_000),
@@ -122,10 +135,138 @@ fn a_primary_keeps_a_bounded_log() {
     );
 }
 
+fn follow() -> Event {
+    let message = Message::Follow { epoch: Epoch(1), history: History::default(), last: Lsn(0) };
+    Event::Received { peer: REPLICA, link: 1, message }
+}
+
+#[test]
+fn a_replica_whose_copy_takes_long_finds_the_log_after_it() {
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let seen = view(PRIMARY, BTreeMap::from([(REPLICA, (SyncState::Async, true))]));
+    write_until(&mut instance, 4_000, vec![seen]);
+    let at = instance.positions().2;
+    let provisioning = instance.step(Instant(0), [follow()]);
+    assert!(provisioning.iter().any(|e| matches!(e, Effect::Provision { .. })), "{provisioning:?}");
+
+    let trimmed = write_until(&mut instance, RECORDS + 20_000, vec![]);
+    assert!(trimmed.iter().all(|first| *first <= at.next()), "the copy is as of {at}, but {trimmed:?}");
+    let sent = Event::ProvisionSent { peer: REPLICA, link: 1, at };
+    let effects = instance.step(Instant(0), [sent]);
+    let from =
+        effects.iter().find_map(|e| if let Effect::ReadLog { from, .. } = e { Some(*from) } else { None });
+    assert!(from.is_none_or(|from| from == at.next()), "{from:?}");
+
+    // It goes away: nobody needs the old records any more.
+    let down = Event::LinkDown { peer: REPLICA, link: 1 };
+    let trimmed = trims(&instance.step(Instant(0), [down, Event::Tick]));
+    assert!(trimmed.last().is_some_and(|first| *first > at.next()), "{trimmed:?}");
+}
+
+/// What is sent to the replica, as the bytes of each message's records.
+fn sizes(effects: &[Effect]) -> Vec<usize> {
+    let messages = effects.iter().filter_map(|e| match e {
+        Effect::Send { message: Message::Append { records, .. }, .. } => Some(records),
+        _ => None,
+    });
+    messages.map(|records| records.iter().map(Record::bytes).sum()).collect()
+}
+
+#[test]
+fn what_is_on_its_way_to_a_replica_is_bounded_in_bytes() {
+    const BIG: usize = 3 << 20;
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let seen = view(PRIMARY, BTreeMap::from([(REPLICA, (SyncState::Async, true))]));
+    let first = instance.step(Instant(0), [seen, follow()]);
+    assert!(
+        first.iter().any(|e| matches!(e, Effect::Send { message: Message::Start { .. }, .. })),
+        "{first:?}"
+    );
+    instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    let big = |statement: u64| {
+        let mutation = Mutation { table: TableId(1), key: vec![1], row: Some(vec![7; BIG].into()) };
+        Write { mutations: vec![mutation], ..write(statement) }
+    };
+    let writes = (1..=20).map(|s| Event::Write { ticket: s, epoch: Epoch(1), write: big(s) });
+    let sent = sizes(&instance.step(Instant(0), writes));
+    // A second record would not have fitted beside the first: each goes alone.
+    assert!(sent.iter().all(|bytes| *bytes <= REPLICATION_BATCH_BYTES_MAX), "{sent:?}");
+    let on_the_way: usize = sent.iter().sum();
+    assert!(on_the_way > 3 * REPLICATION_BATCH_BYTES_MAX, "{sent:?}");
+    assert!(on_the_way < 4 * REPLICATION_BATCH_BYTES_MAX + BIG + 1000, "{sent:?}");
+
+    // What it acknowledges makes room for as much.
+    let ack = Message::Ack { epoch: Epoch(1), durable: Lsn(3) };
+    let more = sizes(&instance.step(Instant(0), [Event::Received { peer: REPLICA, link: 1, message: ack }]));
+    assert_eq!(more.len(), 2, "{more:?}");
+}
+
+#[test]
+fn a_replica_stops_at_records_that_no_primary_could_have_sent() {
+    let record = |epoch, lsn| Record { epoch: Epoch(epoch), lsn: Lsn(lsn), payload: Payload::EpochStart };
+    let nonsense = [
+        vec![record(1, 1), record(1, 3)],
+        vec![record(1, 2)],
+        vec![record(2, 1)],
+        vec![record(1, 1), record(0, 2)],
+    ];
+    for records in nonsense {
+        let mut instance = Instance::open(PARTITION, REPLICA, Saved::default());
+        let replicas = BTreeMap::from([(REPLICA, (SyncState::Async, true))]);
+        instance.step(Instant(0), [view(PRIMARY, replicas), Event::LinkUp { peer: PRIMARY, link: 1 }]);
+        let received = |message| Event::Received { peer: PRIMARY, link: 1, message };
+        let start = Message::Start { epoch: Epoch(1), keep: Lsn(0) };
+        let append = Message::Append { epoch: Epoch(1), after: Lsn(0), records, commit: Lsn(0) };
+        let effects = instance.step(Instant(0), [received(start), received(append)]);
+        assert!(effects.iter().any(|e| matches!(e, Effect::Halt(_))), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_replica_rises_while_a_thousand_writers_are_at_work() {
+    const WRITERS: u64 = 1_000;
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let seen = view(PRIMARY, BTreeMap::from([(REPLICA, (SyncState::Async, true))]));
+    instance.step(Instant(0), [seen, follow()]);
+    instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    let received = |message| Event::Received { peer: REPLICA, link: 1, message };
+    let ack = |durable: u64| received(Message::Ack { epoch: Epoch(1), durable: Lsn(durable) });
+    // It is always as many records behind as there are writers, and never at the end.
+    let mut asked = false;
+    for round in 0..5 {
+        let writes = (0..WRITERS).map(|i| Event::Write {
+            ticket: i,
+            epoch: Epoch(1),
+            write: write(1 + round * WRITERS + i),
+        });
+        instance.step(Instant(0), writes.chain([ack(1 + round * WRITERS)]));
+        let (last, ..) = instance.positions();
+        let effects = instance.step(Instant(0), [Event::Durable { lsn: last, cuts: 0 }, Event::Tick]);
+        asked |=
+            effects.iter().any(|e| matches!(e, Effect::RequestSyncState { state: SyncState::Ready, .. }));
+    }
+    assert!(asked);
+}
+
+#[test]
+fn a_record_that_is_bigger_than_a_message_goes_alone() {
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let seen = view(PRIMARY, BTreeMap::from([(REPLICA, (SyncState::Async, true))]));
+    instance.step(Instant(0), [seen, follow(), Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    let rows = [10, 2 * REPLICATION_BATCH_BYTES_MAX, 10, 10];
+    let writes = rows.iter().zip(1..).map(|(bytes, s)| {
+        let mutation = Mutation { table: TableId(1), key: vec![1], row: Some(vec![7; *bytes].into()) };
+        Event::Write { ticket: s, epoch: Epoch(1), write: Write { mutations: vec![mutation], ..write(s) } }
+    });
+    instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    let sent = sizes(&instance.step(Instant(0), writes));
+    assert_eq!(sent.len(), 3, "{sent:?}");
+    assert!(sent[1] > REPLICATION_BATCH_BYTES_MAX && sent[2] < 1000, "{sent:?}");
+}
+
 #[test]
 fn a_replica_keeps_a_bounded_log() {
-    let partition = PartitionId { database: DatabaseId(1), ordinal: 0 };
-    let mut instance = Instance::open(partition, REPLICA, Saved::default());
+    let mut instance = Instance::open(PARTITION, REPLICA, Saved::default());
     let replicas = BTreeMap::from([(REPLICA, (SyncState::Async, true))]);
     instance.step(Instant(0), [view(PRIMARY, replicas), Event::LinkUp { peer: PRIMARY, link: 1 }]);
     let received = |message| Event::Received { peer: PRIMARY, link: 1, message };

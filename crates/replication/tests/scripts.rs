@@ -70,11 +70,35 @@ impl Runner for Story {
                     rest(world);
                 }
             }
-            // tick n2 [600ms] : time passes for one leaf only.
+            // tick n2 [600ms] : time passes, and only one leaf is told, once.
             "tick" => {
                 let id = node(args.next_pos())?;
                 world.now = world.now + args.next_pos().map_or(Ok(Duration::ZERO), duration)?;
                 world.step(id, vec![Event::Tick]);
+            }
+            // stall n2 6s : its process does not run for so long, and then sees what came in meanwhile and the time.
+            // Everything else goes on.
+            "stall" => {
+                let id = node(args.next_pos())?;
+                let time = args.next_pos().map_or(Ok(Duration::ZERO), duration)?;
+                let others: Vec<NodeId> = world.leaves.keys().copied().filter(|other| *other != id).collect();
+                world.pass_for(&others, time);
+                world.step(id, vec![Event::Tick]);
+            }
+            // expect halt : an instance is about to see what must never be. expect loss : machines lose power.
+            "expect" => match args.next_pos() {
+                Some("halt") => world.expects_halts = true,
+                Some("loss") => world.checks.loses_power = true,
+                other => return Err(format!("expect what? {other:?}").into()),
+            },
+            // tell n3 primary=n3 epoch=2 : a catalog that nobody could commit reaches a leaf.
+            "tell" => {
+                let id = node(args.next_pos())?;
+                let mut view = world.view(id).ok_or("no partition")?;
+                view.primary = node(args.take_key("primary"))?;
+                view.replicas.remove(&view.primary);
+                view.epoch = Epoch(args.take_key("epoch").ok_or("which epoch?")?.parse()?);
+                world.step(id, vec![Event::View(view)]);
             }
             // hold disk n2 | hold catalog n2 | hold wire n2 n3 | hold master; `free` lets it go.
             "hold" | "free" => {
@@ -100,17 +124,23 @@ impl Runner for Story {
                     world.play(Move::Deliver(link, to), 1);
                 }
             }
-            // write n2 s1 a=1 b= : a statement that writes rows; an empty value deletes.
+            // write n2 s1 [begun=2] a=1 b= : a statement that writes rows; an empty value deletes. Its rows were read
+            // now, or in that epoch.
             "write" => {
                 let id = node(args.next_pos())?;
                 let statement = statement(args.next_pos())?;
+                let begun = args.take_key("begun").map(str::parse).transpose()?.map(Epoch);
                 let mut mutations = Vec::new();
                 while let Some((key, value)) = args.next_key() {
                     let row = (!value.is_empty()).then(|| value.as_bytes().to_vec().into());
                     mutations.push(Mutation { table: TableId(1), key: key.as_bytes().to_vec(), row });
                 }
                 let affected_rows = mutations.len() as u64;
-                world.write(id, Write { statement, affected_rows, mutations });
+                let write = Write { statement, affected_rows, mutations };
+                match begun {
+                    Some(epoch) => world.write_begun_in(epoch, id, write),
+                    None => world.write(id, write),
+                };
             }
             "await" => {
                 let id = node(args.next_pos())?;

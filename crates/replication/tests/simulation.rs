@@ -43,6 +43,8 @@ enum Kind {
     /// The primary dies, and a replica takes over.
     FailOver,
     Crash,
+    /// The primary's machine loses power and is back before anybody judges it.
+    PowerCut,
     Restart,
     LoseDisk,
     LosePrimaryDisk,
@@ -58,7 +60,7 @@ enum Kind {
     Request,
 }
 
-const KINDS: [(Kind, u32); 18] = [
+const KINDS: [(Kind, u32); 19] = [
     (Kind::Move, 52),
     (Kind::Peace, 6),
     (Kind::Time, 12),
@@ -67,6 +69,7 @@ const KINDS: [(Kind, u32); 18] = [
     (Kind::Promote, 2),
     (Kind::FailOver, 2),
     (Kind::Crash, 2),
+    (Kind::PowerCut, 1),
     (Kind::Restart, 3),
     (Kind::LoseDisk, 2),
     (Kind::LosePrimaryDisk, 1),
@@ -79,6 +82,17 @@ const KINDS: [(Kind, u32); 18] = [
     (Kind::Request, 1),
 ];
 
+/// What the leaves promise, and what they may lose of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leaves {
+    /// What is synced, and nothing of it.
+    Sync,
+    /// What is written, and nothing of it: only processes die.
+    Async,
+    /// What is written, and what was not synced of it: machines lose power.
+    AsyncAndLosePower,
+}
+
 struct Life {
     world: World,
     statements: u128,
@@ -88,14 +102,16 @@ struct Life {
 }
 
 impl Life {
-    fn new(durability: Durability, mixture: u32) -> Self {
+    fn new(leaves: Leaves, mixture: u32) -> Self {
         let mut weights = [0; KINDS.len()];
         for (i, (kind, weight)) in KINDS.iter().enumerate() {
             let factor =
                 if *kind == Kind::Move { 1 } else { [0, 1, 1, 3][(mixture >> (i % 16 * 2)) as usize % 4] };
             weights[i] = weight * factor;
         }
-        let world = World::new(LEAVES.len() as u64, ReplicationMode::Sync, durability);
+        let durability = if leaves == Leaves::Sync { Durability::Sync } else { Durability::Async };
+        let mut world = World::new(LEAVES.len() as u64, ReplicationMode::Sync, durability);
+        world.checks.loses_power = leaves == Leaves::AsyncAndLosePower;
         Self { world, statements: 0, weights }
     }
 
@@ -159,6 +175,15 @@ impl Life {
             Kind::Crash => {
                 let unsynced = world.leaves[&leaf].disk.unsynced();
                 world.crash(leaf, [0, unsynced, detail / 4 % (unsynced + 1), unsynced][detail % 4]);
+            }
+            Kind::PowerCut => {
+                let primary = world.partition().primary;
+                if world.leaves[&primary].up {
+                    let unsynced = world.leaves[&primary].disk.unsynced();
+                    world.crash(primary, 1 + detail % 8 % (unsynced + 1));
+                    world.restart(primary);
+                    world.note_online(primary);
+                }
             }
             Kind::Restart if !world.leaves[&leaf].up => world.restart(leaf),
             // Not the primary's: if it was the only one that could go on, the partition is lost for good.
@@ -302,6 +327,10 @@ impl Life {
         for id in LEAVES {
             let disk = &self.world.leaves[&id].disk.now;
             self.world.checks.rows(id, disk);
+            self.world.checks.still_has_acknowledged(id, disk);
+            if disk.rows != self.world.leaves[&primary].disk.now.rows {
+                return Err(format!("{id} has other rows than {primary}: {}", self.show()));
+            }
         }
         self.clean()?;
         let applied: Vec<_> = LEAVES.iter().map(|id| self.world.leaves[id].disk.now.applied).collect();
@@ -341,9 +370,9 @@ fn write(statement: u128, detail: usize) -> Write {
 }
 
 /// A whole life. The story is told only if asked for, because that takes most of the time.
-fn live(numbers: &[u32], durability: Durability, tell: bool) -> (Result<(), String>, String) {
+fn live(numbers: &[u32], leaves: Leaves, tell: bool) -> (Result<(), String>, String) {
     let (first, numbers) = numbers.split_first().unwrap_or((&0, &[]));
-    let mut life = Life::new(durability, *first);
+    let mut life = Life::new(leaves, *first);
     (life.world.tells_effects, life.world.tells_events) = (tell, tell);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         life.rest(*first as usize % 80);
@@ -357,7 +386,7 @@ fn live(numbers: &[u32], durability: Durability, tell: bool) -> (Result<(), Stri
     (outcome.unwrap_or_else(|_| Err("a panic".into())), life.world.story)
 }
 
-fn lives(durability: Durability, usual: std::ops::Range<u64>) {
+fn lives(leaves: Leaves, usual: std::ops::Range<u64>) {
     let seeds = match std::env::var("BATON_SEEDS").ok().as_deref().map(|text| text.split_once("..")) {
         Some(Some((first, end))) => first.parse().expect("a seed")..end.parse().expect("a seed"),
         _ => usual,
@@ -370,9 +399,9 @@ fn lives(durability: Durability, usual: std::ops::Range<u64>) {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let numbers = prop::collection::vec(any::<u32>(), STEPS / 4..STEPS);
         let outcome = TestRunner::new_with_rng(config, rng)
-            .run(&numbers, |numbers| live(&numbers, durability, false).0.map_err(TestCaseError::fail));
+            .run(&numbers, |numbers| live(&numbers, leaves, false).0.map_err(TestCaseError::fail));
         if let Err(proptest::test_runner::TestError::Fail(why, numbers)) = outcome {
-            let (_, story) = live(&numbers, durability, true);
+            let (_, story) = live(&numbers, leaves, true);
             panic!("seed {seed}: {why}\nnumbers: {numbers:?}\n{story}");
         }
     }
@@ -380,10 +409,15 @@ fn lives(durability: Durability, usual: std::ops::Range<u64>) {
 
 #[test]
 fn nothing_acknowledged_is_lost_on_disks_that_lose_what_was_not_synced() {
-    lives(Durability::Sync, 0..LIVES);
+    lives(Leaves::Sync, 0..LIVES);
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_by_processes_that_die() {
-    lives(Durability::Async, LIVES..2 * LIVES);
+    lives(Leaves::Async, LIVES..2 * LIVES);
+}
+
+#[test]
+fn every_copy_comes_back_to_its_primary_after_power_cuts() {
+    lives(Leaves::AsyncAndLosePower, 2 * LIVES..3 * LIVES);
 }

@@ -35,10 +35,12 @@ pub use bind::{
 pub use expression::Expression;
 pub use leaf::{Change, ChangeProgram, CompiledChange, LeafScan, ScanRequest};
 pub use parse::{parameter_count, parse, substitute};
-pub use read::{BatchStream, PointGet, ReadPlan, Scanner, execute_query, explain_query, plan_read};
+pub use read::{
+    BatchStream, PointGet, ReadPlan, Scanner, columns_of, execute_query, explain_query, plan_read,
+};
 pub use session::{ResultSet, Session};
 pub use show::answer_show;
 pub use statement::{
-    Address, ChangeStatement, ClusterStatement, Insert, Login, Place, Query, SchemaStatement, Show,
+    Address, Assigned, ChangeStatement, ClusterStatement, Insert, Login, Place, Query, SchemaStatement, Show,
     ShowFilter, Statement, TableName,
 };

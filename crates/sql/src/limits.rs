@@ -14,6 +14,11 @@ pub const JOIN_TABLES_MAX: usize = 61;
 pub const NESTING_MAX: usize = 64;
 /// Operators in one row (`a AND b AND …`, `a + b + …`).
 pub const CHAIN_MAX: usize = 256;
+/// How deep the tree of an expression may be: operators in a row and parentheses within each other together.
+/// Whoever walks down such a tree has a stack of 2 MiB.
+pub const DEPTH_MAX: usize = 320;
+/// SELECTs of one statement; each may be a floor of its plan.
+pub const SELECTS_MAX: usize = 256;
 /// Rows that a leaf reads, filters and sends at once.
 pub const SCAN_CHUNK_ROWS: usize = 1024;
 /// Keys that a statement may look up one by one; with more it scans.

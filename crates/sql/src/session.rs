@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_model::{ColumnType, NodeId, Row};
+use serde::{Deserialize, Serialize};
+
+use crate::expression::Value;
 
 /// The session as statements see it. Filled by the gateway for each statement.
-#[derive(Clone, Debug, Default)]
+///
+/// It can be sent to where a statement is carried out; variables of the node stay where they are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Session {
     /// The current database.
     pub database: Option<String>,
@@ -18,9 +23,12 @@ pub struct Session {
     pub now_us: i64,
     /// What LAST_INSERT_ID() says.
     pub last_insert_id: u64,
-    /// Variables that the session has set, by name in lower case.
+    /// System variables that the session has set, by name in lower case.
     pub variables: BTreeMap<String, String>,
+    /// The user's own variables, by name in lower case without `@`.
+    pub user_variables: BTreeMap<String, Value<'static>>,
     /// Variables of this node (`hostname`, `port`, `master_aggregator`, …), by name in lower case.
+    #[serde(skip)]
     pub node_variables: Arc<BTreeMap<String, String>>,
     /// The master aggregator, if it is known: for `information_schema.AGGREGATORS`.
     pub master: Option<NodeId>,

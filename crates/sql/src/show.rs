@@ -260,8 +260,14 @@ fn indexes(schema: &TableSchema) -> ResultSet {
                 text(&column.name),
                 text("A"),
                 Datum::Null,
+                Datum::Null,
+                Datum::Null,
                 text(if column.nullable { "YES" } else { "" }),
                 text("BTREE"),
+                text(""),
+                text(""),
+                text("YES"),
+                Datum::Null,
             ]);
         }
     }
@@ -273,8 +279,14 @@ fn indexes(schema: &TableSchema) -> ResultSet {
         ("Column_name", TEXT),
         ("Collation", TEXT),
         ("Cardinality", NUMBER),
+        ("Sub_part", NUMBER),
+        ("Packed", TEXT),
         ("Null", TEXT),
         ("Index_type", TEXT),
+        ("Comment", TEXT),
+        ("Index_comment", TEXT),
+        ("Visible", TEXT),
+        ("Expression", TEXT),
     ];
     answer(&columns, rows)
 }

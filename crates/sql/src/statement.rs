@@ -28,8 +28,8 @@ pub enum Statement {
     Show(Show),
     /// `SET GLOBAL a = …, GLOBAL b = …`: names in lower case, values as text.
     SetGlobal(Vec<(String, String)>),
-    /// `SET a = …, NAMES …, SESSION TRANSACTION …`: names in lower case, values as text (DEFAULT as `DEFAULT`).
-    SetSession(Vec<(String, String)>),
+    /// `SET a = …, NAMES …, SESSION TRANSACTION …`: names in lower case, with `@` those of the user's own variables.
+    SetSession(Vec<(String, Assigned)>),
     /// `USE db`.
     Use(String),
     /// BEGIN and START TRANSACTION.
@@ -38,6 +38,15 @@ pub enum Statement {
     Commit,
     /// ROLLBACK.
     Rollback,
+}
+
+/// What a variable of a session is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// A word, a text or a number, as text; DEFAULT as `DEFAULT`.
+    Text(String),
+    /// An expression; every value of a user's own variable is one.
+    Computed(Box<ast::Expr>),
 }
 
 /// Where a node is reached: its SQL listener.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use baton_model::Datum;
 use baton_model::errors::ErrorCode;
-use baton_sql::limits::{CHAIN_MAX, JOIN_TABLES_MAX, NESTING_MAX, SET_OPERATIONS_MAX};
+use baton_sql::limits::{
+    CHAIN_MAX, DEPTH_MAX, JOIN_TABLES_MAX, NESTING_MAX, SELECTS_MAX, SET_OPERATIONS_MAX,
+};
 use baton_sql::{parameter_count, parse, substitute};
 use proptest::prelude::*;
 use world::{Answer, World};
@@ -20,6 +22,7 @@ fn corpus() -> Vec<String> {
         include_str!("scripts/queries"),
         include_str!("scripts/sessions"),
         include_str!("scripts/plans"),
+        include_str!("scripts/numbers"),
     ];
     let lines = scripts.iter().flat_map(|script| script.lines()).filter_map(|line| line.strip_prefix("> "));
     lines.map(|line| line.trim_start_matches("parse ").trim_start_matches("general ").to_owned()).collect()
@@ -95,7 +98,10 @@ fn stocked() -> World {
     world
 }
 
-/// Runs it on a stack of 2 MiB, as tokio's threads have, and tells how long it took.
+/// Half of what tokio's threads have: the frames of an unoptimized build are about twice as large.
+const STACK_BYTES: usize = 1 << 20;
+
+/// Runs it on a small stack, and tells how long it took.
 fn run_small(sql: String) -> (Result<Answer, baton_model::errors::SqlError>, Duration) {
     let work = move || {
         let mut world = World::with_shop();
@@ -105,7 +111,19 @@ fn run_small(sql: String) -> (Result<Answer, baton_model::errors::SqlError>, Dur
         let result = world.run(&sql);
         (result, start.elapsed())
     };
-    std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap()
+    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap().join().unwrap()
+}
+
+/// `((1 + 1 + 1) + 1 + 1)`: so many levels of so many operators each.
+fn nested_chains(term: &str, levels: usize, operators: usize) -> String {
+    let chain = format!(" + {term}").repeat(operators);
+    format!("{}{term}{}", "(".repeat(levels), format!("{chain})").repeat(levels))
+}
+
+/// So many tables of a WITH, each from the one before it.
+fn tables_of_tables(select: &str, count: usize) -> String {
+    let tables: Vec<String> = (1..count).map(|n| format!("t{n} (x) AS ({select} t{})", n - 1)).collect();
+    format!("WITH t0 (x) AS (SELECT b FROM t), {} SELECT * FROM t{}", tables.join(", "), count - 1)
 }
 
 #[test]
@@ -127,17 +145,32 @@ fn what_is_as_deep_as_allowed_works_on_a_small_stack() {
         format!("SELECT {}b{} FROM t", "ABS(".repeat(nested / 2), ")".repeat(nested / 2)),
         format!("SELECT a FROM t WHERE a = {}1{}", "(SELECT ".repeat(nested / 3), ")".repeat(nested / 3)),
         format!("SELECT {}1{}", "- ".repeat(nested), ""),
+        format!("SELECT a{} FROM t", " IS NULL".repeat(CHAIN_MAX)),
+        format!("DELETE FROM t WHERE a{}", " IN (1)".repeat(CHAIN_MAX)),
+        format!("SELECT a FROM t WHERE {}", chain("b", " / ", CHAIN_MAX)),
+        format!("SELECT a FROM t WHERE {}", chain("b", " & ", CHAIN_MAX)),
+        // Rows of operators within each other, as deep as both together may be.
+        format!("SELECT {}", nested_chains("1", 40, DEPTH_MAX / 40 - 1)),
+        format!("SELECT {} FROM t", nested_chains("b", 40, DEPTH_MAX / 40 - 1)),
+        format!("SELECT {} FROM t", nested_chains("b", 2, DEPTH_MAX / 2 - 1)),
+        format!("SELECT a FROM t WHERE {} > 1", nested_chains("b", 39, DEPTH_MAX / 40 - 1)),
+        format!("UPDATE t SET b = {0} WHERE {0} > 1", nested_chains("b", 31, DEPTH_MAX / 40 - 1)),
+        format!("INSERT INTO t VALUES (7, {})", nested_chains("1", 39, DEPTH_MAX / 40 - 1)),
+        format!("DELETE FROM t WHERE b IN ({})", vec![nested_chains("a", 20, 7); 50].join(", ")),
+        tables_of_tables("SELECT x + 1 AS x FROM", 100),
+        tables_of_tables("SELECT DISTINCT x FROM", SELECTS_MAX - 10),
         (0..SET_OPERATIONS_MAX).map(|_| "SELECT a FROM t UNION ALL ").collect::<String>() + "SELECT a FROM t",
         format!(
             "SELECT COUNT(*) FROM {}",
             (0..12).map(|n| format!("t AS t{n}")).collect::<Vec<_>>().join(", ")
         ),
     ] {
-        let (result, took) = run_small(sql.clone());
         let short = sql.chars().take(80).collect::<String>();
+        let (result, took) = run_small(sql.clone());
         // Some of it is out of range for an INT; what counts is that there is an answer.
         if let Err(error) = &result {
-            assert!(error.code == ErrorCode::OutOfRange, "{short}: {error}");
+            let known = [ErrorCode::OutOfRange, ErrorCode::ExpressionOutOfRange];
+            assert!(known.contains(&error.code), "{short}: {error}");
         }
         assert!(took < Duration::from_secs(20), "{short}: {took:?}");
     }
@@ -169,6 +202,21 @@ fn what_is_deeper_is_refused() {
         format!("CREATE TABLE t (a {}", "INT ".repeat(many)),
         format!("WITH {}", "a AS (WITH ".repeat(many)),
         format!("SELECT * FROM t PIVOT{}", " PIVOT".repeat(many)),
+        format!("SELECT a{} FROM t", " AT TIME ZONE 'UTC'".repeat(many)),
+        format!("SELECT a{} FROM t", " MEMBER OF (a)".repeat(many)),
+        format!("SELECT a{} FROM t", " SIMILAR TO a".repeat(many)),
+        format!("SELECT a{} FROM t", " @ a".repeat(many)),
+        format!("SELECT a{} FROM t", "::INT".repeat(many)),
+        // Rows of operators within each other.
+        format!("SELECT {}", nested_chains("1", 40, 250)),
+        format!("SELECT {}", nested_chains("1", 2, 250)),
+        format!("SELECT {} FROM t", nested_chains("b", 60, 200)),
+        format!("DELETE FROM t WHERE {}", nested_chains("b", 40, 250)),
+        format!("SELECT ABS(1{0}), ABS(ABS(1{0}){0})", " + 1".repeat(200)),
+        format!("SELECT x{0}, 1 FROM (SELECT a{0} AS x, a FROM t) AS inside, t", " + 1".repeat(200)),
+        format!("SELECT x{0}, 1 FROM ((SELECT a{0} AS x, a FROM t)) AS inside, t", " + 1".repeat(200)),
+        tables_of_tables(&format!("SELECT x{} FROM", " + x".repeat(200)), 10),
+        tables_of_tables("SELECT DISTINCT x FROM", 1000),
     ] {
         let short = sql.chars().take(40).collect::<String>();
         let (result, took) = run_small(sql);
@@ -205,4 +253,56 @@ fn parameters_are_values_never_text() {
     };
     assert_eq!(result.rows, [row]);
     assert_eq!(substitute(&select, &parameters[..2]).unwrap_err().code, ErrorCode::WrongArguments);
+}
+
+#[test]
+fn columns_are_known_before_a_statement_is_carried_out() {
+    let mut world = World::with_shop();
+    world.run("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(40), d DOUBLE)").unwrap();
+    for (sql, columns) in [
+        ("SELECT id, v AS V FROM t WHERE id = ?", Some("id int, V varchar(40)")),
+        ("SELECT 1, ?, 'x'", Some("1 bigint, ? varchar(0), x varchar(1)")),
+        ("SELECT COUNT(*), SUM(d) s FROM t WHERE v LIKE ? AND d > ?", Some("COUNT(*) bigint, s double")),
+        ("SELECT * FROM t WHERE d IN (?, ?) ORDER BY v LIMIT ?", Some("id int, v varchar(40), d double")),
+        ("SELECT id + ? FROM t WHERE v = ? UNION SELECT 1", Some("id + ? bigint")),
+        ("SELECT id FROM t WHERE d BETWEEN ? AND ? LIMIT ?, ?", Some("id int")),
+        ("SHOW TABLES", Some("Tables_in_shop varchar(512)")),
+        ("SHOW LEAVES", None),
+        ("INSERT INTO t VALUES (?, ?, ?)", None),
+        ("DELETE FROM t WHERE id = ?", None),
+        ("SET @a = ?", None),
+        ("SELECT nothing FROM t", None),
+    ] {
+        let found = world.columns(sql).map(|columns| {
+            columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ")
+        });
+        assert_eq!(found.as_deref(), columns, "{sql}");
+    }
+}
+
+#[test]
+fn a_session_can_be_sent() {
+    let mut world = World::with_shop();
+    world.run("SET @a = 1.50, @b = 'text', autocommit = 0").unwrap();
+    let bytes = postcard::to_stdvec(&world.session).unwrap();
+    let sent: baton_sql::Session = postcard::from_bytes(&bytes).unwrap();
+    assert_eq!(sent.user_variables, world.session.user_variables);
+    assert_eq!((&sent.database, &sent.variables), (&world.session.database, &world.session.variables));
+    assert!(sent.has_autocommit_off());
+}
+
+#[test]
+fn a_parameter_that_is_text_names_one_row_of_a_key_of_integers() {
+    let mut world = World::with_shop();
+    world.run("CREATE TABLE t (id BIGINT PRIMARY KEY)").unwrap();
+    world
+        .run("INSERT INTO t VALUES (1234567890123456788), (1234567890123456789), (1234567890123456790)")
+        .unwrap();
+    let delete = parse("DELETE FROM t WHERE id = ?").unwrap();
+    let deleted = substitute(&delete, &[Datum::Text("1234567890123456789".into())]).unwrap();
+    assert!(matches!(world.execute(&deleted).unwrap(), Answer::Done { affected: 1, .. }));
+    let set = substitute(&parse("SET @a = ?").unwrap(), &[Datum::Text("007".into())]).unwrap();
+    world.execute(&set).unwrap();
+    let Answer::Rows(result) = world.run("SELECT @a").unwrap() else { panic!("a query has rows") };
+    assert_eq!(result.rows, [[Datum::Text("007".into())]]);
 }

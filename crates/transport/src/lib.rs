@@ -21,5 +21,4 @@ pub use peers::{CallError, Peers};
 pub use server::{Handler, RpcServer, ServeError};
 pub use stream::{Inbound, Outbound, StreamLost};
 
-/// Bytes of one message's body, at most.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+pub use baton_model::limits::MESSAGE_BYTES_MAX;

@@ -4,10 +4,12 @@
 
 use baton_policy_sdk::{ElectionInput, ElectionVerdict};
 
-use crate::{ELECTION_ALONE_MISSES, SILENCE_MISSES, STAGGER_MS};
+use crate::{ELECTION_ALONE_MISSES, SILENCE_MISSES, STAGGER_MS, UNLED_MS};
 
 /// The shortest time between two campaigns of one node, in milliseconds.
 const CAMPAIGN_PAUSE_MS: u64 = 500;
+/// Voters that notice that they are not led campaign so many milliseconds apart.
+const UNLED_STAGGER_MS: u64 = 400;
 /// Voters that notice the same silence campaign this many misses apart.
 const SILENCE_STAGGER_MISSES: u32 = 2;
 
@@ -34,6 +36,13 @@ fn judge(input: &ElectionInput) -> (bool, String) {
     }
     if input.observer_late_ms > input.heartbeat_interval_ms {
         return (false, format!("{counts}; observer {} ms late", input.observer_late_ms));
+    }
+    if master.misses == 0 && !master.connection_lost {
+        let due_ms = u64::from(UNLED_MS.read(&input.settings))
+            .saturating_add(u64::from(input.rank).saturating_mul(UNLED_STAGGER_MS));
+        let led =
+            format!("master n{} answers; led {} ms ago, rank {}", master.node, input.unled_ms, input.rank);
+        return (input.unled_ms >= due_ms, led);
     }
     let stagger_misses = input.rank.saturating_mul(SILENCE_STAGGER_MISSES);
     let due_after = |misses: u32| master.misses >= misses.saturating_add(stagger_misses);

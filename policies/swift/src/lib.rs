@@ -45,7 +45,16 @@ const STAGGER_MS: NumberSetting = NumberSetting {
     range: 0..=60_000,
     doc: "How far apart voting members campaign against a master that refuses connections, in milliseconds.",
 };
-const SETTINGS: [NumberSetting; 4] = [SILENCE_MISSES, ALONE_MISSES, ELECTION_ALONE_MISSES, STAGGER_MS];
+/// How long a master that answers pings may lead nobody.
+const UNLED_MS: NumberSetting = NumberSetting {
+    name: "unled_ms",
+    default: 1_500,
+    range: 300..=3_600_000,
+    doc: "Milliseconds after which a master that answers pings, but from which the control group hears nothing, is \
+          campaigned against.",
+};
+const SETTINGS: [NumberSetting; 5] =
+    [SILENCE_MISSES, ALONE_MISSES, ELECTION_ALONE_MISSES, STAGGER_MS, UNLED_MS];
 
 /// The policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Whom to promote.
 //!
-//! The longest log, then the leaf heard most recently, then the one with the fewest primaries, then the lowest id.
+//! The longest log as far as it is known, then the leaf heard most recently, then the one with the fewest primaries, then the lowest id.
 
 use std::cmp::Reverse;
 
@@ -17,9 +17,9 @@ pub fn promote(input: &PromotionInput) -> PromotionVerdict {
         (Reverse(candidate.lsn), bucket, candidate.primaries_held, candidate.node)
     });
     let reason = order.first().map_or_else(String::new, |best| {
+        let lsn = best.lsn.map_or_else(|| "unknown".to_owned(), |lsn| lsn.to_string());
         format!(
-            "lsn {}, heard {} ms ago, {} primaries held, of {} candidates",
-            best.lsn,
+            "lsn {lsn}, heard {} ms ago, {} primaries held, of {} candidates",
             best.last_pong_age_ms,
             best.primaries_held,
             order.len()

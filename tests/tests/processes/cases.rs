@@ -10,7 +10,7 @@ use baton_tests::{Cluster, ClusterSpec, Moment, Writers};
 
 use crate::stage::{
     HEAL_BOUND, alone, ensure_ms, event_about, events_since, leaf_with_primaries, primaries_of, read_back,
-    sharded_loads,
+    sharded_loads, taken_over,
 };
 
 const BUFFER_MS: u64 = 3000;
@@ -82,6 +82,47 @@ fn a_partition_with_an_async_replica_goes_offline_and_comes_back_with_its_leaf()
         .await?;
         ensure!(there == 200, "{there} of 200 rows are there");
         ensure!(write_everywhere(cluster, 2000).await? == 200);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_partition_whose_replica_fell_behind_goes_offline_and_loses_nothing() {
+    alone(small(), async |cluster| {
+        cluster.create_database("WITH SYNC REPLICATION PARTITIONS 4").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let mut client = cluster.conn("a1").await?;
+        client.run(&format!("CREATE TABLE {DATABASE}.everywhere (id BIGINT PRIMARY KEY, note TEXT)")).await?;
+        ensure!(write_everywhere(cluster, 0).await? == 200);
+
+        // l2 sleeps: all is l1's, and what is written now l1 alone has.
+        cluster.stop("l2")?;
+        taken_over(cluster, "l2", Duration::from_secs(20)).await?;
+        ensure!(write_everywhere(cluster, 1000).await? == 200);
+        let instances = client.instances(DATABASE).await?;
+        ensure!(instances.iter().all(|instance| !instance.is_sync()), "{instances:?}");
+        let partitions = partitions_of(cluster, "l1").await?;
+        ensure!(partitions.len() == 4, "{partitions:?}");
+
+        let killed = cluster.kill9("l1").await?.at;
+        said_offline(cluster, &partitions, killed).await?;
+        // The one that wakes has a copy of each, and none of them may serve.
+        let woken = cluster.cont("l2")?;
+        event_about(cluster, "NODE_ONLINE", "l2", woken, HEAL_BOUND).await?;
+        refused_with(1777, write_everywhere(cluster, 2000).await)?;
+        refused_with(1777, client.rows(&format!("SELECT COUNT(*) FROM {DATABASE}.everywhere")).await)?;
+        let events = events_since(cluster, killed).await?;
+        let promoted = events.iter().find(|event| event.kind == "PARTITION_PROMOTED");
+        ensure!(promoted.is_none(), "a copy that lacks writes was promoted: {promoted:?}");
+
+        cluster.restart("l1").await?;
+        let count = wait_until("the partitions are served again", Duration::from_secs(15), async || {
+            Ok(Some(client.value(&format!("SELECT COUNT(*) FROM {DATABASE}.everywhere")).await?))
+        })
+        .await?;
+        ensure!(count == "400", "{count} of 400 rows are there");
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        ensure!(write_everywhere(cluster, 3000).await? == 200);
         Ok(())
     });
 }

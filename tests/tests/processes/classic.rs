@@ -10,7 +10,7 @@ use baton_tests::{ClusterSpec, Load, Moment, Writers};
 
 use crate::stage::{
     HEAL_BOUND, Shared, ensure_below, ensure_ms, event_about, events_since, leaf_with_primaries,
-    primaries_of, read_back, sharded_loads, taken_over,
+    primaries_of, promote_a_sleeper, read_back, sharded_loads, taken_over,
 };
 
 static CLUSTER: Shared = Shared {
@@ -107,4 +107,10 @@ fn a_killed_master_is_replaced_after_30_seconds_and_what_children_forward_waits_
         child.run(&format!("DROP TABLE {DATABASE}.made_meanwhile")).await?;
         Ok(())
     });
+}
+
+#[test]
+fn the_office_is_not_handed_to_an_aggregator_that_sleeps() {
+    // Nobody is judged failed within the 30 s of this policy: the target counts as online all the time.
+    CLUSTER.run(promote_a_sleeper);
 }

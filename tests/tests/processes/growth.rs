@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use baton_tests::wait::wait_while_not;
 use baton_tests::writers::{DATABASE, Plan};
-use baton_tests::{Cluster, ClusterSpec, Load, StraySpec, Writers};
+use baton_tests::{Cluster, ClusterSpec, Load, Moment, StraySpec, Writers};
 
-use crate::stage::{HEAL_BOUND, alone, event_about, every_load, read_back, sharded_loads, taken_over};
+use crate::stage::{
+    HEAL_BOUND, alone, another_master, ensure_below, event_about, events_since, every_load,
+    master_and_others, read_back, sharded_loads, taken_over,
+};
 
 /// Fills a table with some megabytes, so that a copy of it takes a moment.
 async fn fill(cluster: &Cluster) -> Result<()> {
@@ -114,12 +117,7 @@ fn a_voter_that_lost_its_disk_is_removed_and_added_again_and_counts_for_the_quor
         cluster.wipe("a3")?;
         let mut client = cluster.conn("a2").await?;
         client.run(&format!("REMOVE AGGREGATOR '{}':{}", lost.host, lost.port)).await?;
-        let spec = StraySpec {
-            role: "aggregator".into(),
-            ports: [lost.port, lost.rpc_port, lost.http_port],
-            data_dir: lost.datadir.clone(),
-        };
-        let stray = spec.start(&cluster.folder().join("stray.log"), "").await?;
+        let stray = StraySpec::in_place_of(&lost).start(&cluster.folder().join("stray.log"), "").await?;
         client.run(&format!("ADD AGGREGATOR root@{} AS VOTING MEMBER", stray.quoted())).await?;
         wait_while_not("the new voter knows the database", HEAL_BOUND, async || {
             let mut at_new = stray.conn(cluster.password()).await?;
@@ -132,6 +130,46 @@ fn a_voter_that_lost_its_disk_is_removed_and_added_again_and_counts_for_the_quor
         client.run(&format!("CREATE TABLE {DATABASE}.by_two (id BIGINT PRIMARY KEY)")).await?;
         writers.all_write(Duration::from_secs(20)).await?;
         read_back(cluster, writers, "a2").await?;
+        stray.kill9().await
+    });
+}
+
+#[test]
+fn a_master_that_comes_back_empty_is_replaced() {
+    // Whoever answers at its address is another, and knows nothing: the others must not take it for the master.
+    // Pings are rare here and the others sleep until it is back, so that none of them sees that it was ever gone.
+    let spec = ClusterSpec::new(3, 2).policy("swift").variable("heartbeat_interval_ms", 3000);
+    alone(spec, async |cluster| {
+        cluster.create_database("PARTITIONS 4").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let (master, others) = master_and_others(cluster).await?;
+        let via: Vec<&str> = others.iter().map(String::as_str).collect();
+        let writers = Writers::start(cluster, &every_load(&via)).await?;
+        writers.all_write(HEAL_BOUND).await?;
+
+        let lost = cluster.node(&master)?;
+        for name in &others {
+            cluster.stop(name)?;
+        }
+        cluster.kill9(&master).await?;
+        cluster.wipe(&master)?;
+        let stray = StraySpec::in_place_of(&lost).start(&cluster.folder().join("stray.log"), "").await?;
+        let woken = Moment::now();
+        for name in &others {
+            cluster.cont(name)?;
+        }
+        let mut client = cluster.conn(via[0]).await?;
+        client.run(&format!("CREATE TABLE {DATABASE}.by_two (id BIGINT PRIMARY KEY)")).await?;
+        ensure_below("DDL through another", Moment::now().since(woken), Duration::from_secs(10))?;
+        let elected = another_master(cluster, &master, via[0], Duration::from_secs(5)).await?;
+        let events = events_since(cluster, woken).await?;
+        let said = events.iter().find(|event| event.kind == "NOTIFY_AGGREGATOR_PROMOTED");
+        println!("    {}", said.map_or("", |event| event.details.as_str()));
+        ensure!(others.contains(&elected), "{elected} is master");
+        writers.all_write(Duration::from_secs(10)).await?;
+        // It is not taken for a member of the cluster either.
+        ensure!(stray.conn("").await?.rows("SHOW DATABASES LIKE 'stage'").await?.is_empty());
+        read_back(cluster, writers, via[1]).await?;
         stray.kill9().await
     });
 }

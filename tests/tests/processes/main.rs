@@ -6,10 +6,13 @@
 mod binary;
 mod cases;
 mod classic;
+mod degrade;
 mod growth;
 mod restart;
 mod sql;
+mod sql_clients;
 mod stage;
 mod strangers;
 mod swallowed;
 mod swift;
+mod toolbox;

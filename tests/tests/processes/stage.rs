@@ -160,6 +160,59 @@ pub async fn taken_over(cluster: &Cluster, leaf: &str, bound: Duration) -> Resul
     .await
 }
 
+/// The master aggregator, and the other aggregators.
+pub async fn master_and_others(cluster: &Cluster) -> Result<(String, Vec<String>)> {
+    let master = cluster.master(HEAL_BOUND).await?;
+    let others = cluster.aggregators().into_iter().filter(|name| *name != master).collect();
+    Ok((master, others))
+}
+
+/// Waits until an aggregator names another master aggregator than the one that was; gives its name.
+pub async fn another_master(cluster: &Cluster, old: &str, via: &str, bound: Duration) -> Result<String> {
+    wait_until(&format!("{via} names another master than {old}"), bound, async || {
+        let address = cluster.conn(via).await?.master().await?;
+        let name = address.and_then(|address| cluster.name_of(&address));
+        Ok(name.filter(|name| name != old))
+    })
+    .await
+}
+
+/// Waits until all aggregators name the same master aggregator.
+pub async fn one_master(cluster: &Cluster, bound: Duration) -> Result<()> {
+    wait_while_not("all aggregators name the same master", bound, async || {
+        let mut named = Vec::new();
+        for name in cluster.aggregators() {
+            named.push(cluster.conn(&name).await?.master().await?);
+        }
+        named.dedup();
+        Ok(named.len() == 1 && named[0].is_some())
+    })
+    .await
+}
+
+/// Hands the office to an aggregator that sleeps: that is refused, and there is a master aggregator all the same.
+pub async fn promote_a_sleeper(cluster: &Cluster) -> Result<()> {
+    let (master, others) = master_and_others(cluster).await?;
+    let (target, witness) = (cluster.node(&others[0])?, &others[1]);
+    let mut at_master = cluster.conn(&master).await?;
+    let mut at_witness = cluster.conn(witness).await?;
+    let table = format!("{DATABASE}.made_after_all");
+
+    let asleep = cluster.stop(&target.name)?;
+    let promote = format!("PROMOTE AGGREGATOR '{}':{} TO MASTER", target.host, target.port);
+    match at_master.run(&promote).await {
+        Ok(_) => anyhow::bail!("the office was handed to {}, which sleeps", target.name),
+        Err(fault) => println!("    after {:.3} s: {fault}", Moment::now().ms_after(asleep) / 1e3),
+    }
+    at_witness.run(&format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY)")).await?;
+    ensure_below("DDL all the same", Moment::now().since(asleep), Duration::from_secs(15))?;
+
+    cluster.cont(&target.name)?;
+    one_master(cluster, Duration::from_secs(15)).await?;
+    at_witness.run(&format!("DROP TABLE {table}")).await?;
+    Ok(())
+}
+
 /// A leaf that holds primaries.
 pub async fn leaf_with_primaries(cluster: &Cluster) -> Result<String> {
     let mut most = (0, String::new());

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use baton_tests::client::SqlFault;
-use baton_tests::wait::{wait_until, wait_while_not};
+use baton_tests::wait::wait_until;
 use baton_tests::writers::{DATABASE, Plan};
-use baton_tests::{Cluster, ClusterSpec, Load, Moment, Writers};
+use baton_tests::{ClusterSpec, Load, Moment, Writers};
 
 use crate::stage::{
-    HEAL_BOUND, Shared, ensure_below, event_about, every_load, leaf_with_primaries, read_back, sharded_loads,
+    HEAL_BOUND, Shared, alone, another_master, ensure_below, event_about, events_since, every_load,
+    leaf_with_primaries, master_and_others, one_master, promote_a_sleeper, read_back, sharded_loads,
     taken_over,
 };
 
@@ -59,17 +60,10 @@ fn a_silent_leaf_is_failed_over_when_another_aggregator_hears_nothing_either() {
     });
 }
 
-/// The aggregators that are not the master, and the master.
-async fn children(cluster: &Cluster) -> Result<(String, Vec<String>)> {
-    let master = cluster.master(HEAL_BOUND).await?;
-    let children = cluster.aggregators().into_iter().filter(|name| *name != master).collect();
-    Ok((master, children))
-}
-
 #[test]
 fn a_killed_master_is_replaced_within_two_seconds() {
     CLUSTER.run(async |cluster| {
-        let (master, children) = children(cluster).await?;
+        let (master, children) = master_and_others(cluster).await?;
         let via: Vec<&str> = children.iter().map(String::as_str).collect();
         let writers = Writers::start(cluster, &every_load(&via)).await?;
         writers.all_write(HEAL_BOUND).await?;
@@ -91,18 +85,13 @@ fn a_killed_master_is_replaced_within_two_seconds() {
 #[test]
 fn a_master_that_sleeps_and_wakes_deposed_refuses_or_forwards_and_splits_no_brain() {
     CLUSTER.run(async |cluster| {
-        let (master, children) = children(cluster).await?;
+        let (master, children) = master_and_others(cluster).await?;
         let via: Vec<&str> = children.iter().map(String::as_str).collect();
         let writers = Writers::start(cluster, &every_load(&via)).await?;
         writers.all_write(HEAL_BOUND).await?;
         let mut at_old = cluster.conn(&master).await?;
         let stopped = cluster.stop(&master)?;
-        let elected = wait_until("the others elect a master", Duration::from_secs(15), async || {
-            let address = cluster.conn(via[0]).await?.master().await?;
-            let name = address.and_then(|address| cluster.name_of(&address));
-            Ok(name.filter(|name| *name != master))
-        })
-        .await?;
+        let elected = another_master(cluster, &master, via[0], Duration::from_secs(15)).await?;
         println!(
             "    {elected} is master {:.3} s after {master} slept",
             Moment::now().ms_after(stopped) / 1e3
@@ -124,18 +113,58 @@ fn a_master_that_sleeps_and_wakes_deposed_refuses_or_forwards_and_splits_no_brai
             !made || seen.len() == 1,
             "the deposed master says that it made a table that the new one does not have"
         );
-        wait_while_not("all aggregators name the same master", Duration::from_secs(10), async || {
-            let mut named = Vec::new();
-            for name in cluster.aggregators() {
-                named.push(cluster.conn(&name).await?.master().await?);
-            }
-            named.dedup();
-            Ok(named.len() == 1 && named[0].is_some())
-        })
-        .await?;
+        one_master(cluster, Duration::from_secs(10)).await?;
         at_new.run(&format!("DROP TABLE IF EXISTS {DATABASE}.by_the_old_one")).await?;
         writers.all_write(Duration::from_secs(10)).await?;
         read_back(cluster, writers, &master).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_office_is_not_handed_to_an_aggregator_that_sleeps() {
+    CLUSTER.run(promote_a_sleeper);
+}
+
+#[test]
+fn of_five_voters_two_are_lost_with_the_master_and_a_follower_never_leads() {
+    alone(ClusterSpec::new(5, 2).followers(1).policy("swift"), async |cluster| {
+        cluster.create_database("PARTITIONS 4").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let follower = "a6";
+        let (master, others) = master_and_others(cluster).await?;
+        let voters: Vec<&str> = others.iter().map(String::as_str).filter(|name| *name != follower).collect();
+        let (lost, left) = voters.split_first().context("there are no other voters")?;
+        let mut at_follower = cluster.conn(follower).await?;
+        let rows = at_follower.rows("SHOW AGGREGATORS EXTENDED").await?;
+        let mut roles: Vec<String> = rows.iter().filter_map(|row| row.text("Role")).collect();
+        roles.sort();
+        ensure!(
+            roles
+                == ["Follower", "Leader", "Voting Member", "Voting Member", "Voting Member", "Voting Member"],
+            "{roles:?}"
+        );
+        let via: Vec<&str> = left.iter().copied().chain([follower]).collect();
+        let writers = Writers::start(cluster, &every_load(&via)).await?;
+        writers.all_write(HEAL_BOUND).await?;
+
+        let (killed, _) = tokio::try_join!(cluster.kill9(&master), cluster.kill9(lost))?;
+        at_follower.run(&format!("CREATE TABLE {DATABASE}.by_three (id BIGINT PRIMARY KEY)")).await?;
+        ensure_below("DDL through the follower", Moment::now().since(killed.at), Duration::from_secs(3))?;
+        let promoted = wait_until("the new master says so", Duration::from_secs(5), async || {
+            let events = events_since(cluster, killed.at).await?;
+            Ok(events.into_iter().find(|event| event.kind == "NOTIFY_AGGREGATOR_PROMOTED"))
+        })
+        .await?;
+        ensure_below("another master", promoted.at.since(killed.at), Duration::from_secs(2))?;
+        let elected = another_master(cluster, &master, follower, Duration::from_secs(5)).await?;
+        ensure!(left.contains(&elected.as_str()), "{elected} leads, and has no vote");
+        writers.all_write(Duration::from_secs(10)).await?;
+
+        cluster.restart_all().await?;
+        one_master(cluster, HEAL_BOUND).await?;
+        writers.all_write(Duration::from_secs(10)).await?;
+        read_back(cluster, writers, follower).await?;
         Ok(())
     });
 }

@@ -138,6 +138,11 @@ impl Step<'_> {
             let partition = self.catalog.partitions.get_mut(&partition_id).expect("it was just listed");
             if partition.primary == id {
                 if !lost && !restarted {
+                    // Only cut off: nobody has taken over, and it goes on where it was.
+                    if was_offline && !partition.primary_lost {
+                        let text = format!("{name} is served again");
+                        self.event(Severity::Notice, event_type::PARTITION_ONLINE, Some(id), text);
+                    }
                     continue;
                 }
                 partition.primary_lost |= lost;

@@ -3,10 +3,11 @@
 mod net;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_catalog::{Catalog, Command, Entry};
-use baton_consensus::{ControlConfig, Feed, OpenError, ProposeError};
+use baton_consensus::{ControlConfig, Feed, MembershipError, OpenError, ProposeError};
 use baton_model::{CatalogIndex, NodeId, StatementId};
 
 use net::{Cluster, address, eventually, founding, set};
@@ -89,7 +90,6 @@ async fn after_the_leaders_death_a_campaign_wins_within_a_lease_or_so() {
     leader.propose(set(77)).await.unwrap().unwrap();
 
     cluster.open(1).await;
-    assert!(cluster.member(1).led_before());
     let back = cluster.member(1);
     eventually(SOON, || *back.catalog() == *leader.catalog(), "the old leader follows").await;
     assert_eq!(back.status().leader, Some(NodeId(elected)));
@@ -109,7 +109,6 @@ async fn all_members_restart_and_go_on_where_they_were() {
     }
     for id in 1..=3 {
         cluster.open(id).await;
-        assert_eq!(cluster.member(id).led_before(), id == 1);
         assert!(!cluster.member(id).is_leader(), "nobody leads without an election");
     }
     assert_eq!(*cluster.member(1).catalog(), *before, "what was answered was applied and is on disk");
@@ -247,7 +246,11 @@ async fn the_leadership_is_handed_over() {
     assert!(!cluster.member(1).is_leader());
     new.propose(set(1)).await.unwrap().unwrap();
     assert!(cluster.member(1).transfer_to(NodeId(2)).await.is_err(), "it does not lead any more");
-    assert!(new.transfer_to(NodeId(9)).await.is_err(), "there is no such voter");
+    assert_eq!(
+        new.transfer_to(NodeId(9)).await,
+        Err(ProposeError::Behind(NodeId(9))),
+        "there is no such voter"
+    );
     cluster.stop().await;
 }
 
@@ -296,5 +299,64 @@ async fn bytes_that_are_no_request_are_refused() {
     assert!(cluster.member(1).handle(b"\xff\xff\xff").await.is_err());
     assert!(cluster.member(1).handle(b"").await.is_err());
     assert!(cluster.member(1).propose(founding()).await.unwrap().is_err(), "it is founded already");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_follow_becomes_no_voter() {
+    let cluster = Cluster::of(1).await;
+    let leader = cluster.member(1);
+    // Nobody answers at its address.
+    let adding = tokio::spawn({
+        let leader = Arc::clone(&leader);
+        async move { leader.add_learner(NodeId(2), address(2)).await }
+    });
+    eventually(SOON, || leader.status().learners.contains(&NodeId(2)), "it is a learner").await;
+    assert!(!leader.has_followed(NodeId(2)));
+    let refused = leader.set_voters(ids(1..=2)).await;
+    assert!(matches!(refused, Err(MembershipError::Refused(_))), "{refused:?}");
+    assert!(leader.is_leader(), "a majority of two would never be there");
+    leader.propose(set(1)).await.unwrap().unwrap();
+    adding.abort();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_to_a_dead_voter_is_refused_or_ends_in_another_leader() {
+    let mut cluster = Cluster::of(3).await;
+    let leader = cluster.member(1);
+    cluster.kill(3).await;
+    // Within its last lease the dead one is taken for alive, and there is no way back once a hand-over has begun.
+    let outcome = leader.transfer_to(NodeId(3)).await;
+    assert!(matches!(outcome, Err(ProposeError::Unknown | ProposeError::Behind(_))), "{outcome:?}");
+    let leads = if leader.is_leader() { 1 } else { cluster.elect(&[2], SOON).await };
+    let new = cluster.member(leads);
+    new.propose(set(1)).await.unwrap().unwrap();
+    // Its lease is long over.
+    tokio::time::sleep(Duration::from_millis(ControlConfig::default().lease_ms)).await;
+    assert_eq!(new.transfer_to(NodeId(3)).await, Err(ProposeError::Behind(NodeId(3))));
+    new.propose(set(2)).await.unwrap().unwrap();
+    assert!(new.is_leader(), "what was refused has done nothing");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_knows_for_how_long_it_was_not_led() {
+    let cluster = Cluster::of(3).await;
+    let lease_ms = ControlConfig::default().lease_ms;
+    for id in 1..=3 {
+        let member = cluster.member(id);
+        eventually(SOON, || member.status().unled_ms < lease_ms, "all are led").await;
+    }
+    cluster.net.isolate(NodeId(1));
+    for id in 1..=3 {
+        let member = cluster.member(id);
+        eventually(SOON, || member.status().unled_ms > 2 * lease_ms, "nobody is led, nobody leads").await;
+    }
+    cluster.net.heal();
+    for id in 1..=3 {
+        let member = cluster.member(id);
+        eventually(SOON, || member.status().unled_ms < lease_ms, "all are led again").await;
+    }
     cluster.stop().await;
 }

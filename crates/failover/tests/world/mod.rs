@@ -59,7 +59,7 @@ impl World {
     pub fn new(first: u64, second: u64, redundancy: u64) -> Self {
         let mut world = Self {
             catalog: Catalog::default(),
-            sight: Sight { now: Instant::from_millis(1_000), nodes: BTreeMap::new() },
+            sight: Sight { now: Instant::from_millis(1_000), ..Sight::default() },
             runs: BTreeMap::new(),
             noted: BTreeSet::new(),
             answers: Answers::Well,
@@ -151,7 +151,9 @@ impl World {
 
     pub fn plan(&mut self) -> Plan {
         let found = self.problems();
-        Plan::make(&found, &self.catalog, &self.sight, &mut self.noted, &mut self.answers)
+        let plan = Plan::make(&found, &self.catalog, &self.sight, &self.noted, &mut self.answers);
+        self.noted.clone_from(&plan.noted);
+        plan
     }
 
     /// Plans and acts until there is nothing to do. None if there is no end to it.

@@ -3,8 +3,8 @@
 
 use super::bytes::{Malformed, Put, Take};
 use super::{STATUS_AUTOCOMMIT, capability};
-use crate::SERVER_VERSION;
 use crate::password::Salt;
+use baton_model::SERVER_VERSION;
 
 /// The one authentication plugin.
 pub(crate) const NATIVE_PASSWORD: &str = "mysql_native_password";

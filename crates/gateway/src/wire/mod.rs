@@ -23,6 +23,8 @@ pub(crate) use reply::{Rendering, Replies, error_packet};
 pub(crate) mod capability {
     /// The 4.1 handshake's companion of old; every client sets it.
     pub(crate) const LONG_PASSWORD: u32 = 1;
+    /// The count of an UPDATE is that of the rows found, and not only of those changed.
+    pub(crate) const FOUND_ROWS: u32 = 1 << 1;
     /// Column flags have two bytes.
     pub(crate) const LONG_FLAG: u32 = 1 << 2;
     /// The handshake may name a database.
@@ -46,6 +48,7 @@ pub(crate) mod capability {
 
     /// What this server can do.
     pub(crate) const OURS: u32 = LONG_PASSWORD
+        | FOUND_ROWS
         | LONG_FLAG
         | CONNECT_WITH_DB
         | PROTOCOL_41

@@ -194,7 +194,7 @@ async fn databases_are_chosen_at_the_handshake_and_later() {
     let mut client = gateway.connect().await;
     assert_eq!(bounded(client.query_first::<Option<String>, _>(asked)).await.unwrap(), Some(None));
     assert_eq!(server_error(bounded(client.query_drop("USE `nowhere`")).await).0, 1049);
-    bounded(client.query_drop("use shop;")).await.unwrap();
+    bounded(client.query_drop("USE shop")).await.unwrap();
     assert_eq!(bounded(client.query_first::<String, _>(asked)).await.unwrap().as_deref(), Some("shop"));
     gateway.close().await;
 }

@@ -2,17 +2,16 @@
 //!
 //! `TYPES` one row of every type and one of NULLs · `ROWS n` · `BYTES n` a text of that length · `SLEEP ms` ·
 //! `FAIL n` the error of that number · `PANIC` · `COMMIT` ·
-//! `WRONG` a row that does not fit its column ·
+//! `WRONG` a row that does not fit its column · `USE db` · `SELECT @@x,…` and others that clients send when they connect ·
 //! anything else comes back as one row with its text.
 //! A prepared statement answers with one row: how each of its values arrived. `TYPES` may be prepared too.
 //! Users: `root` with no password, `ann` with `secret`. Databases: `shop`.
 
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_gateway::{Answer, AnswerColumn, PasswordHash, PreparedShape, Session, Sessions};
+use baton_gateway::{Answer, AnswerColumn, Client, PasswordHash, PreparedShape, Session, Sessions};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{ColumnType, Datum, Row};
 use tokio::sync::watch;
@@ -30,6 +29,7 @@ pub struct Stage;
 
 /// One client's session.
 pub struct Player {
+    user: String,
     database: Option<String>,
 }
 
@@ -44,8 +44,8 @@ impl Sessions for Stage {
         }
     }
 
-    fn open(&self, _connection_id: u32, _user: &str, _peer: SocketAddr) -> Player {
-        Player { database: None }
+    fn open(&self, client: &Client) -> Player {
+        Player { user: format!("{}@{}", client.user, client.peer.ip()), database: None }
     }
 }
 
@@ -97,6 +97,20 @@ fn one(name: &str, column_type: ColumnType, rows: Vec<Datum>) -> Answer {
     Answer::Rows { columns: vec![AnswerColumn::new(name, column_type)], rows }
 }
 
+/// What a client wants to know of its connection.
+fn variables(names: &str) -> Answer {
+    let value = |name: &str| match name {
+        "@@max_allowed_packet" => Datum::Int(64 << 20),
+        "@@wait_timeout" => Datum::Int(28_800),
+        _ => Datum::Null,
+    };
+    let names: Vec<&str> = names.split(',').map(str::trim).collect();
+    Answer::Rows {
+        columns: names.iter().map(|name| AnswerColumn::new(*name, BIGINT)).collect(),
+        rows: vec![names.iter().map(|name| value(name)).collect()],
+    }
+}
+
 const BIGINT: ColumnType = ColumnType::Int { bits: 64, unsigned: false };
 
 #[async_trait]
@@ -120,6 +134,15 @@ impl Session for Player {
                 Err(SqlError::new(code.unwrap_or(ErrorCode::UnknownError), "as asked"))
             }
             "COMMIT" => Ok(Answer::done()),
+            "USE" => self.use_database(argument.trim_matches('`')).await.map(|()| Answer::done()),
+            "SELECT" if argument.starts_with("@@") => Ok(variables(argument)),
+            "SELECT" if argument == "USER()" => {
+                Ok(one("USER()", ColumnType::Text, vec![Datum::Text(self.user.clone())]))
+            }
+            "SELECT" if argument == "DATABASE()" => {
+                let name = self.database.clone().map_or(Datum::Null, Datum::Text);
+                Ok(one("DATABASE()", ColumnType::Text, vec![name]))
+            }
             "PANIC" => panic!("as asked"),
             "WRONG" => Ok(one("n", ColumnType::Date, vec![Datum::Date(i32::MAX)])),
             _ => Ok(one("statement", ColumnType::Text, vec![Datum::Text(sql.into())])),

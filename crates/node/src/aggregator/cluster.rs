@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_catalog::{Catalog, Command, Entry, NewNode, PolicyModule};
+use baton_catalog::{Catalog, Command, Entry, NewNode, Outcome, PolicyModule, Reply};
+use baton_consensus::{OpenError, ProposeError};
 use baton_gateway::PasswordHash;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{
@@ -16,7 +17,7 @@ use mysql_async::prelude::Queryable;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Aggregator;
-use super::execute::refusal;
+use super::execute::{answer, refusal};
 use crate::local_sql::{IDENTITY_COLUMNS, IDENTITY_QUERY};
 use crate::server::wall_clock_ms;
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, JoinRequest, Request, Response};
@@ -89,20 +90,24 @@ impl Aggregator {
         if port.is_some_and(|port| port != config.sql_port) {
             return Err(refused(format!("this node listens on port {}", config.sql_port)));
         }
-        if self.context.identity().cluster.is_some() {
+        let first = NodeId(1);
+        let identity = self.context.identity();
+        // A BOOTSTRAP that was broken off left a node with a cluster's id and an empty catalog; it is gone on with.
+        let is_half_done = identity.node == first && self.context.catalog().cluster().is_none();
+        if identity.cluster.is_some() && !is_half_done {
             return Err(refused("This node already belongs to a cluster"));
         }
         let policies = self.builtin_policies()?;
-        let cluster = ClusterId(rand::random());
-        let first = NodeId(1);
+        let cluster = identity.cluster.unwrap_or_else(|| ClusterId(rand::random()));
         let rpc_address = format!("{host}:{}", config.rpc_port);
         let broken = |error: String| SqlError::new(ErrorCode::UnknownError, error);
         self.context.join(cluster, first, vec![rpc_address]).map_err(|error| refused(error.to_string()))?;
         let group = self.open_group().await.map_err(|error| broken(error.to_string()))?;
-        group
-            .found(baton_consensus::Address { host: host.to_owned(), rpc_port: config.rpc_port })
-            .await
-            .map_err(|error| broken(error.to_string()))?;
+        let address = baton_consensus::Address { host: host.to_owned(), rpc_port: config.rpc_port };
+        match group.found(address).await {
+            Ok(()) | Err(OpenError::AlreadyFounded) => {}
+            Err(error) => return Err(broken(error.to_string())),
+        }
         let node = NewNode {
             host: host.to_owned(),
             sql_port: config.sql_port,
@@ -199,6 +204,11 @@ impl Aggregator {
                 Ok(answer)
             }
             ClusterStatement::RemoveAggregator(address) => {
+                if let Some(outcome) = catalog.outcome(id) {
+                    let removed = self.answer_of(outcome.clone())?;
+                    self.await_removed().await?;
+                    return Ok(removed);
+                }
                 let node = self.aggregator_at(catalog, &address)?;
                 if node == self.context.node() {
                     return Err(refused(
@@ -207,7 +217,7 @@ impl Aggregator {
                     .into());
                 }
                 let answer = self.commit(id, Command::RemoveNode { node }).await?;
-                self.await_removal(node).await?;
+                self.await_removed().await?;
                 Ok(answer)
             }
             ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
@@ -264,7 +274,8 @@ impl Aggregator {
             .ok_or_else(|| refused(format!("There is no aggregator {}:{}", address.host, address.port)))
     }
 
-    /// Takes a node into the cluster: asks it who it is, gives it an id, and tells it.
+    /// Takes a node into the cluster: asks it who it is, gives it an id, and tells it. A retry of the statement goes on
+    /// where the first attempt ended (S12).
     async fn add(
         &self,
         id: StatementId,
@@ -274,6 +285,51 @@ impl Aggregator {
         availability_group: Option<u32>,
         catalog: &Catalog,
     ) -> Result<(ForwardAnswer, NodeId), ForwardRefusal> {
+        let Address { host, port } = &login.address;
+        let outcome = match catalog.outcome(id) {
+            Some(outcome) => outcome.clone(),
+            None => {
+                let node = self.newcomer(login, role, aggregator_role, availability_group, catalog).await?;
+                let (statement, command) = (Some(id), Command::AddNode(node));
+                self.propose(Entry { statement, at_ms: wall_clock_ms(), command }).await.map_err(refusal)?
+            }
+        };
+        let node = match &outcome {
+            Ok(Reply::Node(node)) => Some(*node),
+            _ => None,
+        };
+        let answer = self.answer_of(outcome)?;
+        // From here on the node is a member: whatever cannot be done now is done later, and is no refusal.
+        let catalog = self.group().ok_or(ForwardRefusal::Unknown)?.catalog();
+        let known = node
+            .and_then(|node| catalog.node(node))
+            .or_else(|| catalog.node_at(host, *port))
+            .ok_or_else(|| refused(format!("{host}:{port} was removed meanwhile")))?;
+        let cluster = catalog.cluster().ok_or(ForwardRefusal::Unknown)?;
+        let aggregators = catalog.aggregators().map(|node| node.rpc_address()).collect();
+        let request = Request::Join(JoinRequest { cluster, node: known.id, aggregators });
+        let address = known.rpc_address();
+        match self.context.ask(&address, &request, REACH).await {
+            Ok(Response::Joined(Ok(()))) => {}
+            Ok(Response::Joined(Err(why))) => {
+                return Err(refused(format!("{host}:{port} refused to join: {why}")).into());
+            }
+            Ok(_) => return Err(refused(format!("{address} is no Baton node of this version")).into()),
+            // The supervisor tells it again as soon as it answers.
+            Err(error) => tracing::warn!(%address, %error, "a new node does not answer yet"),
+        }
+        Ok((answer, known.id))
+    }
+
+    /// What a node that is to be added says of itself.
+    async fn newcomer(
+        &self,
+        login: &Login,
+        role: NodeRole,
+        aggregator_role: Option<AggregatorRole>,
+        availability_group: Option<u32>,
+        catalog: &Catalog,
+    ) -> Result<NewNode, ForwardRefusal> {
         let Address { host, port } = &login.address;
         let known = identify(login).await?;
         if known.role != role {
@@ -290,7 +346,7 @@ impl Aggregator {
             };
             return Err(refused(text).into());
         }
-        let node = NewNode {
+        Ok(NewNode {
             host: host.clone(),
             sql_port: *port,
             rpc_port: known.rpc_port,
@@ -300,34 +356,12 @@ impl Aggregator {
             availability_group,
             incarnation: known.incarnation,
             store: known.store,
-        };
-        let answer = self.commit(id, Command::AddNode(node)).await?;
-        let catalog = self.current_catalog().await?;
-        let node = catalog
-            .node_at(host, *port)
-            .map(|node| node.id)
-            .ok_or_else(|| refused(format!("{host}:{port} was removed meanwhile")))?;
-        let aggregators = catalog.aggregators().map(|node| node.rpc_address()).collect();
-        let request = Request::Join(JoinRequest { cluster, node, aggregators });
-        let address = format!("{host}:{}", known.rpc_port);
-        match self.context.ask(&address, &request, REACH).await {
-            Ok(Response::Joined(Ok(()))) => Ok((answer, node)),
-            Ok(Response::Joined(Err(why))) => {
-                Err(refused(format!("{host}:{port} refused to join: {why}")).into())
-            }
-            Ok(_) => Err(refused(format!("{address} is no Baton node of this version")).into()),
-            // A leaf is invited again by the supervisor as soon as it answers.
-            Err(error) if role == NodeRole::Leaf => {
-                tracing::warn!(%address, %error, "a new leaf does not answer yet");
-                Ok((answer, node))
-            }
-            Err(error) => {
-                let text = format!(
-                    "{host}:{port} was added but does not answer at {address}: {error}; REMOVE it or start it"
-                );
-                Err(refused(text).into())
-            }
-        }
+        })
+    }
+
+    /// What the client is told of an outcome that this node's catalog has.
+    fn answer_of(&self, outcome: Outcome) -> Result<ForwardAnswer, ForwardRefusal> {
+        answer(outcome, self.group().map_or(CatalogIndex(0), |group| group.catalog().index()))
     }
 
     async fn await_member(&self, node: NodeId, voter: bool) -> Result<(), ForwardRefusal> {
@@ -342,23 +376,29 @@ impl Aggregator {
                 return Err(ForwardRefusal::Unknown);
             }
             if Instant::now() > deadline {
-                let text = format!("{node} was added but does not catch up; see its log");
+                let text =
+                    format!("{node} was added but does not follow yet; see its log, start it, or REMOVE it");
                 return Err(refused(text).into());
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    async fn await_removal(&self, node: NodeId) -> Result<(), ForwardRefusal> {
+    /// Waits until nobody is a member of the control group who is no aggregator of the catalog.
+    async fn await_removed(&self) -> Result<(), ForwardRefusal> {
         let deadline = Instant::now() + MEMBERSHIP;
         loop {
             let status = self.group_status();
-            let gone = !status.voters.contains(&node) && !status.learners.contains(&node);
-            if gone && status.is_settled {
+            let catalog = self.context.catalog();
+            let mut members = status.voters.union(&status.learners);
+            if members.all(|member| catalog.node(*member).is_some()) && status.is_settled {
                 return Ok(());
             }
+            if !status.is_leader {
+                return Err(ForwardRefusal::Unknown);
+            }
             if Instant::now() > deadline {
-                return Err(refused(format!("{node} is still a member of the control group")).into());
+                return Err(refused("it was removed, and the control group has yet to let it go").into());
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -367,7 +407,7 @@ impl Aggregator {
     /// Hands the office over, with consensus on.
     async fn promote(&self, catalog: &Catalog, address: &Address) -> Result<ForwardAnswer, ForwardRefusal> {
         let node = self.aggregator_at(catalog, address)?;
-        let done = ForwardAnswer::Done { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) };
+        let done = ForwardAnswer { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) };
         if node == self.context.node() {
             return Ok(done);
         }
@@ -377,34 +417,20 @@ impl Aggregator {
             return Err(refused(text).into());
         }
         let group = self.group().ok_or(ForwardRefusal::NotTheMaster)?;
-        group.transfer_to(node).await.map_err(|error| refused(error.to_string()))?;
+        match group.transfer_to(node).await {
+            Ok(()) => {}
+            Err(ProposeError::NotLeader { .. }) => return Err(ForwardRefusal::NotTheMaster),
+            Err(error @ ProposeError::Behind(_)) => return Err(refused(error.to_string()).into()),
+            Err(_) => return Err(ForwardRefusal::Unknown),
+        }
         let deadline = Instant::now() + HAND_OVER;
         while self.group_status().leader != Some(node) {
             if Instant::now() > deadline {
-                return Err(refused("The hand-over did not happen in time; see SHOW AGGREGATORS").into());
+                return Err(refused("Another aggregator took the office over; see SHOW AGGREGATORS").into());
             }
             sleep(LOOK_AGAIN).await;
         }
         Ok(done)
-    }
-
-    /// Takes `count` AUTO_INCREMENT values from the catalog, as the master aggregator or through it.
-    ///
-    /// # Errors
-    /// [`SqlError`].
-    pub async fn take_auto_increment(
-        &self,
-        table: baton_model::TableId,
-        count: u64,
-        at_least: u64,
-    ) -> Result<u64, SqlError> {
-        let command = Command::TakeAutoIncrement { table, count, at_least };
-        let statement = Some(StatementId(rand::random()));
-        match self.propose_surely(Entry { statement, at_ms: wall_clock_ms(), command }).await? {
-            Ok(baton_catalog::Reply::AutoIncrement(first)) => Ok(first),
-            Ok(other) => Err(SqlError::new(ErrorCode::UnknownError, format!("unexpected reply {other:?}"))),
-            Err(rejection) => Err((&rejection).into()),
-        }
     }
 }
 

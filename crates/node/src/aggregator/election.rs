@@ -3,12 +3,16 @@
 //! To campaign is always safe (pre-vote, leases and terms see to that), so only the pace is decided here.
 //! A cluster that starts, with nobody who remembers a living master aggregator, is no failover: members campaign in
 //! turn, after a moment in which a living one would have been heard.
+//!
+//! * S8: a policy that always waits cannot keep the cluster without a master aggregator: a member that was not led for
+//!   [`CEILING_TIMEOUTS`] times `consensus_election_timeout` campaigns, whatever the policy says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Decision as Record};
+use baton_consensus::Status;
 use baton_model::limits::CONSENSUS_ELECTION_TIMEOUT_MS;
 use baton_model::{NodeId, NodeRole};
 use baton_policy::{DecisionPoint, ElectionChoice, ElectionInput, NodeEvidence, VoterView};
@@ -23,6 +27,8 @@ use crate::server::wall_clock_ms;
 const LISTEN: Duration = Duration::from_millis(1000);
 /// Members that start together campaign this far apart.
 const TURN: Duration = Duration::from_millis(400);
+/// A member that was not led for so many election timeouts asks no policy any more.
+const CEILING_TIMEOUTS: u64 = 2;
 /// How often the state is looked at without any news.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -57,7 +63,8 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
         }
         let catalog = aggregator.context.catalog();
         let decided = match memory.last_master.filter(|master| *master != me) {
-            Some(master) => ask(&aggregator, &catalog, &latest, &memory, master, status.term),
+            Some(master) => ask(&aggregator, &catalog, &latest, &memory, master, &status)
+                .or_else(|| ceiling(&catalog, &status, me, &memory)),
             None => start_up(&status.voters, me, &memory),
         };
         let Some(record) = decided else { continue };
@@ -98,6 +105,27 @@ fn start_up(voters: &BTreeSet<NodeId>, me: NodeId, memory: &Memory) -> Option<Re
     })
 }
 
+/// The bound on what a policy may decide: nobody waits for ever.
+fn ceiling(catalog: &Catalog, status: &Status, me: NodeId, memory: &Memory) -> Option<Record> {
+    let rank = u32::try_from(status.voters.iter().position(|voter| *voter == me)?).ok()?;
+    let wait = Duration::from_millis(election_timeout_ms(catalog).saturating_mul(CEILING_TIMEOUTS));
+    let unled = Duration::from_millis(status.unled_ms);
+    let again = memory.last_campaign.is_none_or(|at| at.elapsed() > LISTEN + TURN * rank);
+    (unled > wait + TURN * rank && again).then(|| Record {
+        reason: format!("nobody led for {} ms, which no policy may exceed", unled.as_millis()),
+        policy: "ceiling".into(),
+        ..record(me)
+    })
+}
+
+fn election_timeout_ms(catalog: &Catalog) -> u64 {
+    if catalog.cluster().is_some() {
+        catalog.number("consensus_election_timeout")
+    } else {
+        CONSENSUS_ELECTION_TIMEOUT_MS
+    }
+}
+
 fn record(me: NodeId) -> Record {
     Record {
         id: 0,
@@ -122,12 +150,14 @@ fn ask(
     judged: &Judged,
     memory: &Memory,
     master: NodeId,
-    term: u64,
+    status: &Status,
 ) -> Option<Record> {
     let me = aggregator.context.node();
-    let seen = judged.observation.of(master);
-    let master_evidence =
-        seen.map_or_else(|| NodeEvidence::answering(master.0, NodeRole::Aggregator), evidence);
+    // Of one that is not observed nothing is known but what the control group says of it.
+    let master_evidence = judged
+        .observation
+        .of(master)
+        .map_or_else(|| NodeEvidence::answering(master.0, NodeRole::Aggregator), evidence);
     let own_log = aggregator.log_index();
     let others: Vec<VoterView> = catalog
         .aggregators()
@@ -150,11 +180,6 @@ fn ask(
         .iter()
         .filter(|other| other.reachable && (other.log_index, me.0) > (own_log, other.node))
         .count();
-    let election_timeout_ms = if catalog.cluster().is_some() {
-        catalog.number("consensus_election_timeout")
-    } else {
-        CONSENSUS_ELECTION_TIMEOUT_MS
-    };
     let mut input = ElectionInput {
         now_ms: judged.observation.at.as_millis(),
         heartbeat_interval_ms: u64::from(judged.observation.interval_ms),
@@ -163,9 +188,10 @@ fn ask(
         seed: judged.observation.at.0,
         self_node: me.0,
         rank: u32::try_from(rank).unwrap_or(u32::MAX),
-        election_timeout_ms,
-        term,
+        election_timeout_ms: election_timeout_ms(catalog),
+        term: status.term,
         master: master_evidence,
+        unled_ms: status.unled_ms,
         voters: others,
         campaigns: memory.campaigns,
         since_last_campaign_ms: memory

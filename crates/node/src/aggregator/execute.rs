@@ -10,13 +10,14 @@ use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::PARTITIONS_MAX;
 use baton_model::{CatalogIndex, StatementId};
 use baton_sql::{
-    InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert, execute_query, parse,
-    substitute,
+    ClusterStatement, InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert,
+    execute_query, parse, substitute,
 };
 
 use super::Aggregator;
 use super::master::ProposalError;
 use super::route::LeafScanner;
+use crate::local_sql::node_variables;
 use crate::server::{wall_clock_ms, wall_clock_us};
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest};
 
@@ -24,6 +25,7 @@ use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest};
 pub fn refusal(error: ProposalError) -> ForwardRefusal {
     match error {
         ProposalError::NoMaster => ForwardRefusal::NotTheMaster,
+        error @ ProposalError::TooBig(_) => ForwardRefusal::Failed(error.into()),
         ProposalError::Unknown(_) => ForwardRefusal::Unknown,
     }
 }
@@ -41,10 +43,9 @@ impl From<&Rejection> for ForwardRefusal {
 }
 
 /// What a client is told of an outcome.
-fn answer(outcome: Outcome, index: CatalogIndex) -> Result<ForwardAnswer, ForwardRefusal> {
-    let done = |affected_rows, last_insert_id, index| {
-        Ok(ForwardAnswer::Done { affected_rows, last_insert_id, index })
-    };
+pub fn answer(outcome: Outcome, index: CatalogIndex) -> Result<ForwardAnswer, ForwardRefusal> {
+    let done =
+        |affected_rows, last_insert_id, index| Ok(ForwardAnswer { affected_rows, last_insert_id, index });
     match outcome {
         Err(rejection) => Err((&rejection).into()),
         Ok(Reply::Done { index }) => done(0, 0, index),
@@ -97,18 +98,26 @@ impl Aggregator {
         }
         let id = request.statement;
         let catalog = self.current_catalog().await?;
-        if let Some(outcome) = catalog.outcome(id) {
+        let mut statement = parse(&request.sql)?;
+        // A change of members goes on after its entry is committed, and so does its retry.
+        let goes_on = matches!(
+            statement,
+            Statement::Cluster(
+                ClusterStatement::AddAggregator { .. }
+                    | ClusterStatement::AddLeaf { .. }
+                    | ClusterStatement::RemoveAggregator(_)
+            )
+        );
+        if !goes_on && let Some(outcome) = catalog.outcome(id) {
             return answer(outcome.clone(), catalog.index());
         }
-        let mut statement = parse(&request.sql)?;
         if !request.parameters.is_empty() {
             statement = substitute(&statement, &request.parameters)?;
         }
         let session = Session {
-            database: request.database.clone(),
-            user: request.user.clone(),
             now_us: wall_clock_us(),
-            ..Session::default()
+            node_variables: node_variables(&self.context, Some("self".into())),
+            ..request.session.clone()
         };
         match statement {
             Statement::Cluster(cluster) => self.execute_cluster(id, cluster, &request, &catalog).await,
@@ -131,7 +140,7 @@ impl Aggregator {
             }
             Statement::Change(change) => {
                 let bound = bind_change(&change, &catalog, &session)?;
-                answer(self.change_reference(id, bound).await?, catalog.index())
+                answer(self.change_reference(id, bound, request.counts_found_rows).await?, catalog.index())
             }
             _ => {
                 Err(SqlError::new(ErrorCode::NotSupported, "This statement is not for the master aggregator")

@@ -13,8 +13,8 @@ use crate::wire::{CatalogNews, encode};
 
 /// A watcher is told at least this often that its source lives.
 const ALIVE: Duration = Duration::from_millis(500);
-/// Rows of a snapshot that travel together.
-const CHUNK_ROWS: usize = 256;
+/// Bytes of a snapshot's rows that travel together, about: a row of a reference table may be big.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The stream for one watcher; it ends when the watcher goes away.
 #[must_use]
@@ -34,9 +34,8 @@ pub fn serve(mut feed: CatalogFeed) -> mpsc::Receiver<Bytes> {
                     if news.send(encode(&begin).into()).await.is_err() {
                         return;
                     }
-                    for chunk in rows.chunks(CHUNK_ROWS) {
-                        let rows = CatalogNews::Rows(chunk.to_vec());
-                        if news.send(encode(&rows).into()).await.is_err() {
+                    for chunk in chunks(rows) {
+                        if news.send(encode(&CatalogNews::Rows(chunk)).into()).await.is_err() {
                             return;
                         }
                     }
@@ -49,4 +48,65 @@ pub fn serve(mut feed: CatalogFeed) -> mpsc::Receiver<Bytes> {
         }
     });
     stream
+}
+
+/// The rows in parts of about [`CHUNK_BYTES`], at least one row each.
+fn chunks(rows: Vec<CatalogRow>) -> impl Iterator<Item = Vec<CatalogRow>> {
+    let mut rows = rows.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut chunk = vec![rows.next()?];
+        let mut bytes = encode(&chunk[0]).len();
+        while let Some(row) = rows.next_if(|row| {
+            bytes += encode(row).len();
+            bytes <= CHUNK_BYTES
+        }) {
+            chunk.push(row);
+        }
+        Some(chunk)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_catalog::{Catalog, Command, Entry};
+    use baton_model::{AggregatorRole, CatalogIndex, ClusterId, Incarnation, NodeRole, StoreId};
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_cut_by_bytes_and_nothing_of_it_is_left_out() {
+        let mut catalog = Catalog::default();
+        let node = baton_catalog::NewNode {
+            host: "a".into(),
+            sql_port: 1,
+            rpc_port: 2,
+            http_port: 3,
+            role: NodeRole::Aggregator,
+            aggregator_role: Some(AggregatorRole::VotingMember),
+            availability_group: None,
+            incarnation: Incarnation(1),
+            store: StoreId(1),
+        };
+        let (policies, bindings) = (Vec::new(), Vec::new());
+        let command = Command::FoundCluster { cluster: ClusterId(1), node, policies, bindings };
+        catalog.apply(CatalogIndex(1), &Entry { statement: None, at_ms: 1, command });
+        for n in 2..200_u64 {
+            let command = Command::RecordEvent {
+                severity: baton_catalog::Severity::Notice,
+                event_type: "TEST".into(),
+                node: None,
+                details: "x".repeat(if n % 50 == 0 { CHUNK_BYTES * 2 } else { 10_000 }),
+            };
+            catalog.apply(CatalogIndex(n), &Entry { statement: None, at_ms: n, command });
+        }
+        let rows: Vec<CatalogRow> = catalog.rows().collect();
+        let sent: Vec<Vec<CatalogRow>> = chunks(rows.clone()).collect();
+        assert!(sent.len() > 3, "{} parts", sent.len());
+        for chunk in &sent {
+            let bytes: usize = chunk.iter().map(|row| encode(row).len()).sum();
+            assert!(bytes <= CHUNK_BYTES || chunk.len() == 1, "{bytes} bytes in {} rows", chunk.len());
+        }
+        let all: Vec<CatalogRow> = sent.into_iter().flatten().collect();
+        assert!(all.iter().map(encode).eq(rows.iter().map(encode)));
+    }
 }

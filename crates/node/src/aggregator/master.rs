@@ -9,6 +9,7 @@ use baton_catalog::{Entry, Outcome};
 use baton_consensus::ProposeError;
 use baton_model::CatalogIndex;
 use baton_model::errors::{ErrorCode, SqlError};
+use baton_model::limits::CATALOG_ENTRY_BYTES_MAX;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -28,6 +29,9 @@ pub enum ProposalError {
     /// Nobody is, or this node is not, the master aggregator. Nothing was done.
     #[error("no master aggregator could be reached")]
     NoMaster,
+    /// It has too many bytes. Nothing was done.
+    #[error("it has {0} bytes, and at most {CATALOG_ENTRY_BYTES_MAX} may be written at once")]
+    TooBig(usize),
     /// It may have been committed or not.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
@@ -39,6 +43,12 @@ impl From<ProposalError> for SqlError {
             ProposalError::NoMaster => Self::new(
                 ErrorCode::ConnectToMaster,
                 "Error connecting to master: no master aggregator is known; an election may be under way",
+            ),
+            ProposalError::TooBig(_) => Self::new(
+                ErrorCode::TooBig,
+                format!(
+                    "A statement of the master aggregator writes at most {CATALOG_ENTRY_BYTES_MAX} bytes"
+                ),
             ),
             ProposalError::Unknown(why) => Self::new(
                 ErrorCode::OutcomeUnknown,
@@ -66,6 +76,7 @@ impl Aggregator {
         match group.propose(entry).await {
             Ok(outcome) => Ok(outcome),
             Err(ProposeError::NotLeader { .. }) => Err(ProposalError::NoMaster),
+            Err(ProposeError::TooBig(bytes)) => Err(ProposalError::TooBig(bytes)),
             Err(error) => Err(ProposalError::Unknown(error.to_string())),
         }
     }
@@ -101,6 +112,7 @@ impl Aggregator {
             match self.propose_at_master(entry.clone()).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(ProposalError::NoMaster) => {}
+                Err(error @ ProposalError::TooBig(_)) => return Err(error.into()),
                 Err(ProposalError::Unknown(why)) => uncertain = Some(why),
             }
             if Instant::now() >= deadline {
@@ -138,9 +150,7 @@ impl Aggregator {
                 };
                 match answer {
                     Some(Ok(Response::Forwarded(Ok(answer)))) => {
-                        if let ForwardAnswer::Done { index, .. } = &answer {
-                            self.wait_for_index(*index).await;
-                        }
+                        self.wait_for_index(answer.index).await;
                         return Ok(answer);
                     }
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::Failed(error))))) => return Err(error),

@@ -1,37 +1,44 @@
 //! An aggregator: a member of the control group, an observer of all nodes, and a way into the cluster for clients.
 
+mod addresses;
+mod auto_increment;
 mod cluster;
 mod election;
 mod execute;
 mod feed;
 mod master;
+mod members;
+mod positions;
 mod reference;
 mod route;
 mod session;
 mod show;
 mod supervisor;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Decision as Record};
-use baton_consensus::{Address, ControlConfig, ControlGroup, RaftWire, Status, WireError};
-use baton_detector::Health;
+use baton_consensus::{ControlConfig, ControlGroup, RaftWire, Status, WireError};
+use baton_model::NodeId;
 use baton_model::limits::HEARTBEAT_INTERVAL_MS;
-use baton_model::{NodeId, TableId};
 use baton_policy::DecisionPoint;
 use baton_policy_host::{Binding, Bindings, Decider, Module, PolicyHost};
-use baton_transport::heartbeat::{HeartbeatShell, Target};
+use baton_transport::heartbeat::HeartbeatShell;
 use bytes::Bytes;
 use tokio::sync::{OnceCell, watch};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::context::Context;
 use crate::detection::{Judged, judge};
-use crate::node::StartError;
+use crate::node::{StartError, check_place};
+use crate::tripwire;
 use crate::wire::{Request, Response};
+use addresses::Addresses;
+use auto_increment::AutoIncrement;
+use positions::Positions;
 
 pub use feed::serve as serve_catalog;
 pub use session::ClientSessions;
@@ -49,10 +56,12 @@ pub struct Aggregator {
     judged: watch::Receiver<Arc<Judged>>,
     /// The decision that made this node campaign last, until it is recorded by the master aggregator it became.
     campaign: Mutex<Option<Record>>,
-    /// AUTO_INCREMENT values that this aggregator may give out: next and end (exclusive), by table.
-    auto_increment: tokio::sync::Mutex<BTreeMap<TableId, (u64, u64)>>,
+    /// AUTO_INCREMENT values that this aggregator may give out.
+    auto_increment: AutoIncrement,
     /// Writes of reference tables are computed and proposed one after the other.
     reference_writes: tokio::sync::Mutex<()>,
+    /// How far the logs of all instances are, while this node is the master aggregator.
+    positions: Positions,
 }
 
 /// The control group's way to the other members.
@@ -100,16 +109,26 @@ impl Aggregator {
             heartbeat,
             judged,
             campaign: Mutex::default(),
-            auto_increment: tokio::sync::Mutex::default(),
+            auto_increment: AutoIncrement::default(),
             reference_writes: tokio::sync::Mutex::default(),
+            positions: Positions::default(),
         });
         if context.identity().cluster.is_some() {
+            // RocksDB's own pointer to what is there: without it, the store would be created anew.
+            let folder = context.dir().path();
+            if !folder.join("CURRENT").exists() {
+                return Err(StartError::ControlLost(folder.to_path_buf()));
+            }
             aggregator.open_group().await?;
+            check_place(&context)?;
         }
         tokio::spawn(log_changes(Arc::clone(&context), changes));
-        tokio::spawn(Arc::clone(&aggregator).follow_catalog());
-        tokio::spawn(supervisor::supervise(Arc::clone(&aggregator)));
-        tokio::spawn(election::campaign_when_told(Arc::clone(&aggregator)));
+        let shutdown = &context.shutdown;
+        tripwire::spawn("the catalog's follower", shutdown, Arc::clone(&aggregator).follow_catalog());
+        tripwire::spawn("the supervisor", shutdown, supervisor::supervise(Arc::clone(&aggregator)));
+        tripwire::spawn("the gatherer of positions", shutdown, positions::gather(Arc::clone(&aggregator)));
+        tripwire::spawn("the keeper of members", shutdown, members::keep(Arc::clone(&aggregator)));
+        tripwire::spawn("elections", shutdown, election::campaign_when_told(Arc::clone(&aggregator)));
         Ok(aggregator)
     }
 
@@ -126,7 +145,9 @@ impl Aggregator {
                     .await
                     .map_err(|error| StartError::Internal(error.to_string()))?;
                 let group = Arc::new(group);
-                tokio::spawn(Arc::clone(self).follow_group(Arc::clone(&group)));
+                self.context.publish_catalog(group.catalog());
+                let following = Arc::clone(self).follow_group(Arc::clone(&group));
+                tripwire::spawn("the control group's follower", &self.context.shutdown, following);
                 Ok(group)
             })
             .await
@@ -206,45 +227,25 @@ impl Aggregator {
         *self.campaign.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     }
 
-    fn take_campaign(&self) -> Option<Record> {
-        self.campaign.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn last_campaign(&self) -> Option<Record> {
+        self.campaign.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Brings the members of the control group to what the catalog says. For the master aggregator.
-    ///
-    /// # Errors
-    /// Why it could not be done now.
-    async fn reconcile_members(&self, catalog: &Catalog) -> Result<(), String> {
-        let Some(group) = self.group() else { return Ok(()) };
-        let status = group.status();
-        let members: BTreeSet<NodeId> = status.voters.union(&status.learners).copied().collect();
-        for node in catalog.aggregators().filter(|node| !members.contains(&node.id)) {
-            let address = Address { host: node.host.clone(), rpc_port: node.rpc_port };
-            group.add_learner(node.id, address).await.map_err(|error| error.to_string())?;
-        }
-        let voters: BTreeSet<NodeId> =
-            catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
-        if !voters.is_empty() && voters != status.voters {
-            info!(?voters, "changing the voting members");
-            group.set_voters(voters).await.map_err(|error| error.to_string())?;
-        }
-        let gone = members.iter().filter(|member| catalog.node(**member).is_none());
-        for member in gone {
-            group.remove(*member).await.map_err(|error| error.to_string())?;
-        }
-        Ok(())
+    fn forget_campaign(&self) {
+        *self.campaign.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Keeps the pinged nodes, the interval and the bound policies as the catalog says.
     async fn follow_catalog(self: Arc<Self>) {
         let mut catalogs = self.context.watch_catalog();
+        let mut addresses = Addresses::default();
         let mut targets = Vec::new();
         let mut interval = HEARTBEAT_INTERVAL_MS;
         let mut modules: BTreeMap<String, Arc<Module>> = BTreeMap::new();
         let mut bound = Vec::new();
         loop {
             let catalog = catalogs.borrow_and_update().clone();
-            let wanted = targets_of(&catalog, self.context.node());
+            let wanted = addresses.targets(&catalog, self.context.node()).await;
             if wanted != targets && self.heartbeat.set_targets(wanted.clone()).await.is_ok() {
                 targets = wanted;
             }
@@ -260,6 +261,7 @@ impl Aggregator {
             }
             tokio::select! {
                 changed = catalogs.changed() => if changed.is_err() { return },
+                () = sleep(addresses::AGAIN), if addresses.has_names() => {}
                 () = self.context.shutdown.cancelled() => return,
             }
         }
@@ -296,29 +298,6 @@ impl Aggregator {
             bindings.insert(point, Binding { module, settings: binding.settings.clone() });
         }
         self.decider.rebind(bindings);
-    }
-}
-
-fn targets_of(catalog: &Catalog, me: NodeId) -> Vec<Target> {
-    catalog
-        .nodes()
-        .filter(|node| node.id != me)
-        .filter_map(|node| {
-            let address = resolve(&node.rpc_address())?;
-            let health = if node.is_online() { Health::Healthy } else { Health::Failed };
-            Some(Target { node: node.id, address, role: node.role, health })
-        })
-        .collect()
-}
-
-/// Addresses are resolved when the catalog brings them, never while pings are due.
-fn resolve(address: &str) -> Option<SocketAddr> {
-    match address.to_socket_addrs() {
-        Ok(mut found) => found.next(),
-        Err(error) => {
-            warn!(address, %error, "an address cannot be resolved");
-            None
-        }
     }
 }
 

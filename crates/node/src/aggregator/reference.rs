@@ -64,6 +64,7 @@ impl Aggregator {
         &self,
         statement: StatementId,
         change: BoundChange,
+        counts_found_rows: bool,
     ) -> Result<Outcome, ForwardRefusal> {
         let table = change.schema.id;
         let compiled = change.program.compile().map_err(failed)?;
@@ -75,16 +76,17 @@ impl Aggregator {
                 rows.push(decode_row(bytes).map_err(garbled)?);
             }
             let changes = compiled.evaluate(&rows).map_err(failed)?;
-            let written: Vec<(Key, Option<Blob>)> = keys
-                .into_iter()
-                .zip(changes)
-                .filter_map(|(key, change)| match change? {
-                    Change::Unchanged => None,
-                    Change::Update(row) => Some((key, Some(Blob::from(encode_row(&row))))),
-                    Change::Delete => Some((key, None)),
-                })
-                .collect();
-            let affected = written.len() as u64;
+            let mut written: Vec<(Key, Option<Blob>)> = Vec::new();
+            let mut unchanged = 0;
+            for (key, change) in keys.into_iter().zip(changes) {
+                match change {
+                    None => {}
+                    Some(Change::Unchanged) => unchanged += 1,
+                    Some(Change::Update(row)) => written.push((key, Some(Blob::from(encode_row(&row))))),
+                    Some(Change::Delete) => written.push((key, None)),
+                }
+            }
+            let affected = written.len() as u64 + if counts_found_rows { unchanged } else { 0 };
             Ok((written, affected))
         })
         .await

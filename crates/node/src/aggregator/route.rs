@@ -2,11 +2,15 @@
 //!
 //! A statement whose partition has no primary, or whose primary is lost while it works, waits for the next one, for at
 //! most `failover_buffer_ms`. It keeps its id, so it is done once, whoever did it (S12).
+//!
+//! An error that would come away with another attempt is no answer once an earlier attempt may have been carried out:
+//! a row lock that cannot be had may be that attempt's own.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::errors::{ErrorCode, SqlError};
+use baton_model::limits::RECORD_BYTES_MAX;
 use baton_model::{Key, NodeId, PartitionId, StatementId, TableId};
 use baton_sql::{BatchStream, ScanRequest, Scanner};
 use bytes::Bytes;
@@ -95,6 +99,9 @@ impl Aggregator {
                     };
                     match outcome {
                         Attempt::Done(answer) => return Ok(answer),
+                        Attempt::Failed(error) if patience.uncertain.is_some() && error.code.retryable() => {
+                            patience.last = error.message;
+                        }
                         Attempt::Failed(error) => return Err(error),
                         Attempt::NotYet(why) => patience.last = why,
                         Attempt::Unsure(why) => patience.uncertain = Some(why),
@@ -130,6 +137,10 @@ impl Aggregator {
         // Encoded once, sent as often as need be.
         let body = Bytes::from(encode(&request));
         drop(request);
+        if body.len() > RECORD_BYTES_MAX {
+            let text = format!("A statement writes at most {RECORD_BYTES_MAX} bytes in one partition");
+            return Err(SqlError::new(ErrorCode::TooBig, text));
+        }
         let timeout = self.buffer_time() + Duration::from_millis(lock_wait_ms);
         self.through_failover(partition, |address| async {
             let address = address;
@@ -231,6 +242,7 @@ impl Scanner for LeafScanner {
                 };
                 match next(&mut inbound).await {
                     Ok(ScanNews::Refused(refusal)) => refused(refusal),
+                    // It has begun, though it may have found nothing yet.
                     Ok(first) => Attempt::Done((hold, inbound, first)),
                     Err(why) => Attempt::NotYet(why),
                 }
@@ -241,11 +253,15 @@ impl Scanner for LeafScanner {
         let state = Some((hold, inbound, Some(first)));
         let batches = futures::stream::unfold(state, |state| async move {
             let (hold, mut inbound, first) = state?;
-            let news = match first {
+            let mut news = match first {
                 Some(first) => Ok(first),
                 None => next(&mut inbound).await,
             };
+            while matches!(news, Ok(ScanNews::Alive)) {
+                news = next(&mut inbound).await;
+            }
             match news {
+                Ok(ScanNews::Alive) => None, // Taken above.
                 Ok(ScanNews::Batch(batch)) => Some((Ok(batch), Some((hold, inbound, None)))),
                 Ok(ScanNews::End) => None,
                 Ok(ScanNews::Refused(DataRefusal::Failed(error))) => Some((Err(error), None)),

@@ -1,14 +1,13 @@
 //! A client's session at an aggregator: each statement goes where it belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_catalog::Catalog;
-use baton_gateway::{Answer, AnswerColumn, PasswordHash, PreparedShape, Session as GatewaySession, Sessions};
+use baton_gateway::{Answer, Client, PasswordHash, PreparedShape, Session as GatewaySession, Sessions};
 use baton_model::errors::{ErrorCode, SqlError};
-use baton_model::limits::{AUTO_INCREMENT_BLOCK, STATEMENT_ROWS_MAX};
+use baton_model::limits::STATEMENT_ROWS_MAX;
 use baton_model::{
     Blob, DatabaseId, Datum, Key, PartitionId, Row, StatementId, TableKind, decode_row, encode_row,
 };
@@ -22,7 +21,7 @@ use futures::future::join_all;
 use super::Aggregator;
 use super::route::LeafScanner;
 use crate::local_sql::{
-    answer, asks_identity, identity, node_variables, password_hash, shape, with_parameters,
+    answer, asks_identity, identity, node_variables, password_hash, session_of, shape, with_parameters,
 };
 use crate::server::wall_clock_us;
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, WriteOperation};
@@ -35,24 +34,46 @@ pub struct ClientSession {
     aggregator: Arc<Aggregator>,
     user: String,
     session: Session,
-    /// Whether a statement has written since the last COMMIT: each statement commits by itself.
+    /// Whether the count of an UPDATE is to be that of the rows it found.
+    counts_found_rows: bool,
+    /// Whether a statement has, or may have, written rows since the last COMMIT: each statement commits by itself.
     written: bool,
+}
+
+/// What became of a write in several partitions, if not all carried it out.
+struct PartlyWritten {
+    error: SqlError,
+    /// How many surely did.
+    carried_out: usize,
+}
+
+impl PartlyWritten {
+    fn may_have_written(&self) -> bool {
+        self.carried_out > 0 || self.error.code == ErrorCode::OutcomeUnknown
+    }
+}
+
+impl From<SqlError> for PartlyWritten {
+    fn from(error: SqlError) -> Self {
+        Self { error, carried_out: 0 }
+    }
 }
 
 impl Sessions for ClientSessions {
     type Session = ClientSession;
 
     fn password_hash(&self, user: &str) -> Option<PasswordHash> {
-        password_hash(&self.0.context.catalog(), user)
+        password_hash(&self.0.context, user)
     }
 
-    fn open(&self, connection_id: u32, user: &str, peer: SocketAddr) -> ClientSession {
-        let session = Session {
-            user: format!("{user}@{}", peer.ip()),
-            connection_id: u64::from(connection_id),
-            ..Session::default()
-        };
-        ClientSession { aggregator: Arc::clone(&self.0), user: user.to_owned(), session, written: false }
+    fn open(&self, client: &Client) -> ClientSession {
+        ClientSession {
+            aggregator: Arc::clone(&self.0),
+            user: client.user.clone(),
+            session: session_of(client),
+            counts_found_rows: client.counts_found_rows,
+            written: false,
+        }
     }
 }
 
@@ -77,18 +98,19 @@ impl GatewaySession for ClientSession {
     }
 
     async fn prepare(&mut self, sql: &str) -> Result<PreparedShape, SqlError> {
-        shape(sql)
+        shape(sql, &self.aggregator.context.catalog(), &self.session).await
     }
 
     async fn execute(&mut self, sql: &str, parameters: &[Datum]) -> Result<Answer, SqlError> {
         let seen = self.aggregator.context.catalog().index();
-        match self.execute_once(sql, parameters).await {
+        let outcome = match self.execute_once(sql, parameters).await {
             // Nothing was done: what it names was not found.
             Err(error) if is_about_names(error.code) && self.aggregator.catch_up(seen).await => {
                 self.execute_once(sql, parameters).await
             }
             outcome => outcome,
-        }
+        };
+        outcome.map_err(placed)
     }
 
     fn database(&self) -> Option<&str> {
@@ -103,6 +125,14 @@ fn done(affected_rows: u64, last_insert_id: u64) -> Answer {
 /// Whether the catalog does not know what a statement names.
 fn is_about_names(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::UnknownDatabase | ErrorCode::NoSuchTable | ErrorCode::UnknownColumn)
+}
+
+/// What is not supported says where it stands; where nothing better is known, that is where the statement begins.
+fn placed(mut error: SqlError) -> SqlError {
+    if error.code == ErrorCode::NotSupported && !error.message.contains(" at line ") {
+        error.message.push_str(" at line 1 column 1");
+    }
+    error
 }
 
 impl ClientSession {
@@ -126,10 +156,19 @@ impl ClientSession {
         match classify(&statement, &catalog, &self.session) {
             Place::Local => self.local(statement, &catalog).await,
             _ if catalog.cluster().is_none() => {
+                // Clients ask about their connection before they say what they want.
+                if let Statement::Query(query) = &statement
+                    && let ReadPlan::Constant(result) = plan_read(query, &catalog, &self.session)?
+                {
+                    return Ok(answer(result));
+                }
                 let text = "This node belongs to no cluster yet: BOOTSTRAP AGGREGATOR makes it the first of a new one, ADD AGGREGATOR at a master aggregator takes it into another";
                 Err(SqlError::new(ErrorCode::OperationRefused, text))
             }
-            Place::Master => self.at_master(sql, parameters).await,
+            Place::Master => {
+                let writes = matches!(statement, Statement::Insert(_) | Statement::Change(_));
+                self.at_master(sql, parameters, writes).await
+            }
             Place::Data => self.data(statement, &catalog).await,
         }
     }
@@ -141,7 +180,7 @@ impl ClientSession {
                 None => self.aggregator.show(&show, catalog, self.session.database.as_deref()).await,
             },
             Statement::SetSession(assignments) => {
-                self.session.variables.extend(assignments);
+                self.session.assign(&assignments, catalog)?;
                 Ok(Answer::done())
             }
             Statement::Use(name) => self.use_database(&name).await.map(|()| Answer::done()),
@@ -153,10 +192,12 @@ impl ClientSession {
                 self.written = false;
                 Ok(Answer::done())
             }
-            Statement::Rollback if std::mem::take(&mut self.written) => Err(SqlError::new(
-                ErrorCode::NotSupported,
-                "Cannot roll back: each statement has committed by itself; transactions are not supported yet",
-            )),
+            Statement::Rollback if std::mem::take(&mut self.written) && self.session.has_autocommit_off() => {
+                Err(SqlError::new(
+                    ErrorCode::NotSupported,
+                    "Cannot roll back: each statement has committed by itself; transactions are not supported yet",
+                ))
+            }
             Statement::Rollback => Ok(Answer::done()),
             Statement::Query(query) => self.select(&query, catalog).await,
             Statement::Explain(query) => {
@@ -168,30 +209,46 @@ impl ClientSession {
     }
 
     /// Executes here if this is the master aggregator, else there; through an election if need be.
-    async fn at_master(&mut self, sql: &str, parameters: &[Datum]) -> Result<Answer, SqlError> {
+    async fn at_master(&mut self, sql: &str, parameters: &[Datum], writes: bool) -> Result<Answer, SqlError> {
+        let answered = self.ask_master(sql, parameters).await;
+        let may_have_written = match &answered {
+            Ok(_) => true,
+            Err(error) => error.code == ErrorCode::OutcomeUnknown,
+        };
+        self.written |= writes && may_have_written;
+        let ForwardAnswer { affected_rows, last_insert_id, index } = answered?;
+        self.aggregator.wait_for_index(index).await;
+        if last_insert_id > 0 {
+            self.session.last_insert_id = last_insert_id;
+        }
+        Ok(done(affected_rows, last_insert_id))
+    }
+
+    async fn ask_master(&self, sql: &str, parameters: &[Datum]) -> Result<ForwardAnswer, SqlError> {
+        let statement = StatementId(rand::random());
+        let session = Session { node_variables: Arc::default(), ..self.session.clone() };
         let request = || ForwardRequest {
-            statement: StatementId(0),
+            statement,
             sql: sql.to_owned(),
             parameters: parameters.to_vec(),
-            database: self.session.database.clone(),
             user: self.user.clone(),
+            session: session.clone(),
+            counts_found_rows: self.counts_found_rows,
         };
-        let statement = StatementId(rand::random());
         let deadline = tokio::time::Instant::now() + self.aggregator.buffer_time();
         // S12: once an attempt may have been carried out, only an answer makes the outcome known again.
         let mut uncertain: Option<String> = None;
-        let answered = loop {
+        loop {
             if self.aggregator.group_status().is_leader {
-                match self.aggregator.execute_at_master(ForwardRequest { statement, ..request() }).await {
-                    Ok(answer) => break answer,
+                match self.aggregator.execute_at_master(request()).await {
+                    Ok(answer) => return Ok(answer),
                     Err(ForwardRefusal::Failed(error)) => return Err(error),
                     // It was deposed meanwhile: the next one is asked, with the same id.
                     Err(ForwardRefusal::NotTheMaster) => {}
                     Err(ForwardRefusal::Unknown) => uncertain = Some("this aggregator was deposed".into()),
                 }
             }
-            let request = ForwardRequest { statement, ..request() };
-            match self.aggregator.forward(request, &mut uncertain).await {
+            match self.aggregator.forward(request(), &mut uncertain).await {
                 // This node became the master aggregator while it looked for one.
                 Err(error)
                     if error.code == ErrorCode::NotTheMaster
@@ -202,22 +259,8 @@ impl ClientSession {
                         "The master aggregator was lost; whether the statement was carried out is unknown";
                     return Err(SqlError::new(ErrorCode::OutcomeUnknown, text));
                 }
-                answer => break answer?,
+                answer => return answer,
             }
-        };
-        self.written = true;
-        match answered {
-            ForwardAnswer::Done { affected_rows, last_insert_id, index } => {
-                self.aggregator.wait_for_index(index).await;
-                if last_insert_id > 0 {
-                    self.session.last_insert_id = last_insert_id;
-                }
-                Ok(done(affected_rows, last_insert_id))
-            }
-            ForwardAnswer::Rows { columns, rows } => Ok(Answer::Rows {
-                columns: columns.into_iter().map(|(name, of)| AnswerColumn::new(name, of)).collect(),
-                rows,
-            }),
         }
     }
 
@@ -232,9 +275,7 @@ impl ClientSession {
                         target.bind(rows)?
                     }
                 };
-                let first = self.aggregator.number_rows(&mut bound).await?;
-                self.written = true;
-                let affected = self.insert(bound, catalog).await?;
+                let (affected, first) = self.insert_numbered(&mut bound, catalog).await?;
                 if first > 0 {
                     self.session.last_insert_id = first;
                 }
@@ -242,18 +283,50 @@ impl ClientSession {
             }
             Statement::Change(change) => {
                 let bound = bind_change(&change, catalog, &self.session)?;
-                self.written = true;
-                self.change(bound, catalog).await.map(|affected| done(affected, 0))
+                let written = self.change(bound, catalog).await;
+                self.note_written(written).map(|affected| done(affected, 0))
             }
             Statement::Query(query) => self.select(&query, catalog).await,
             other => self.local(other, catalog).await,
         }
     }
 
-    async fn insert(&self, bound: BoundInsert, catalog: &Catalog) -> Result<u64, SqlError> {
+    /// Remembers whether a write may have changed something.
+    fn note_written(&mut self, written: Result<u64, PartlyWritten>) -> Result<u64, SqlError> {
+        self.written |= match &written {
+            Ok(affected) => *affected > 0,
+            Err(partly) => partly.may_have_written(),
+        };
+        written.map_err(|partly| partly.error)
+    }
+
+    /// Writes new rows, and answers with their number and the first AUTO_INCREMENT value among them, or 0.
+    async fn insert_numbered(
+        &mut self,
+        bound: &mut BoundInsert,
+        catalog: &Catalog,
+    ) -> Result<(u64, u64), SqlError> {
+        let missing = bound.auto_increment_missing.clone();
+        let first = self.aggregator.number_rows(bound).await?;
+        let mut written = self.insert(bound, catalog).await;
+        let is_taken = |partly: &PartlyWritten| {
+            partly.error.code == ErrorCode::DuplicateEntry && !partly.may_have_written()
+        };
+        if first > 0 && written.as_ref().is_err_and(is_taken) {
+            // Somebody has used values of this aggregator's block. A new one begins above all that were ever given.
+            self.aggregator.forget_auto_increment(bound.schema.id);
+            bound.auto_increment_missing = missing;
+            let first = self.aggregator.number_rows(bound).await?;
+            written = self.insert(bound, catalog).await;
+            return self.note_written(written).map(|affected| (affected, first));
+        }
+        self.note_written(written).map(|affected| (affected, first))
+    }
+
+    async fn insert(&self, bound: &BoundInsert, catalog: &Catalog) -> Result<u64, PartlyWritten> {
         if bound.rows.len() > STATEMENT_ROWS_MAX {
             let text = format!("A statement writes at most {STATEMENT_ROWS_MAX} rows");
-            return Err(SqlError::new(ErrorCode::TooBig, text));
+            return Err(SqlError::new(ErrorCode::TooBig, text).into());
         }
         let schema = &bound.schema;
         let partitions = partitions_of(catalog, schema.database)?;
@@ -271,14 +344,16 @@ impl ClientSession {
         self.write(statement, operations.collect()).await
     }
 
-    async fn change(&self, bound: BoundChange, catalog: &Catalog) -> Result<u64, SqlError> {
+    async fn change(&self, bound: BoundChange, catalog: &Catalog) -> Result<u64, PartlyWritten> {
         let database = bound.schema.database;
         let ordinals: BTreeSet<u32> = match bound.partitions {
             Partitions::All => (0..partitions_of(catalog, database)?).collect(),
             Partitions::These(ordinals) => ordinals.into_iter().collect(),
         };
         let operations = ordinals.into_iter().map(|ordinal| {
-            (PartitionId { database, ordinal }, WriteOperation::Change(bound.program.clone()))
+            let count_found = self.counts_found_rows;
+            let operation = WriteOperation::Change { program: bound.program.clone(), count_found };
+            (PartitionId { database, ordinal }, operation)
         });
         self.write(StatementId(rand::random()), operations.collect()).await
     }
@@ -289,7 +364,7 @@ impl ClientSession {
         &self,
         statement: StatementId,
         operations: Vec<(PartitionId, WriteOperation)>,
-    ) -> Result<u64, SqlError> {
+    ) -> Result<u64, PartlyWritten> {
         let count = operations.len();
         let writes = operations
             .into_iter()
@@ -316,7 +391,7 @@ impl ClientSession {
                         " (in {carried_out} of {count} partitions the statement was carried out; it is atomic in each partition only)"
                     ));
                 }
-                Err(error)
+                Err(PartlyWritten { error, carried_out })
             }
         }
     }
@@ -366,42 +441,4 @@ fn partitions_of(catalog: &Catalog, database: DatabaseId) -> Result<u32, SqlErro
     catalog.database_by_id(database).map(|database| database.partitions).ok_or_else(|| {
         SqlError::new(ErrorCode::UnknownDatabase, "Unknown database: it was dropped meanwhile")
     })
-}
-
-impl Aggregator {
-    /// Gives AUTO_INCREMENT values to the rows that miss one, and answers with the first of them, or 0.
-    /// Values come in blocks of [`AUTO_INCREMENT_BLOCK`] from the catalog, so each aggregator has its own.
-    ///
-    /// # Errors
-    /// [`SqlError`].
-    pub async fn number_rows(&self, bound: &mut BoundInsert) -> Result<u64, SqlError> {
-        let table = bound.schema.id;
-        if let Some(given) = bound.auto_increment_given {
-            let known =
-                self.context.catalog().table_by_id(table).map_or(1, |table| table.auto_increment_next);
-            if given >= known {
-                self.take_auto_increment(table, 0, given.saturating_add(1)).await?;
-            }
-            let mut blocks = self.auto_increment.lock().await;
-            if let Some((next, end)) = blocks.get_mut(&table) {
-                // A value of this aggregator's own block is not given out a second time.
-                *next = (*next).max(given.saturating_add(1)).min(*end);
-            }
-        }
-        let count = bound.auto_increment_missing.len() as u64;
-        if count == 0 {
-            return Ok(0);
-        }
-        let mut blocks = self.auto_increment.lock().await;
-        let (next, end) = blocks.entry(table).or_insert((0, 0));
-        if *end - *next < count {
-            let size = count.max(AUTO_INCREMENT_BLOCK);
-            *next = self.take_auto_increment(table, size, 1).await?;
-            *end = *next + size;
-        }
-        let first = *next;
-        *next += count;
-        bound.fill_auto_increment(first)?;
-        Ok(first)
-    }
 }

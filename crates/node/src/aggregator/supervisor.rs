@@ -10,7 +10,7 @@ use std::time::Duration;
 use baton_catalog::{
     Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
 };
-use baton_failover::{Chosen, Plan, Problem, Promoter, problems};
+use baton_failover::{Chosen, Plan, Problem, Promoter, Sight, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
 use baton_policy_host::{CallStats, Decider};
@@ -46,8 +46,10 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
             () = aggregator.context.shutdown.cancelled() => return,
         }
         let latest = judged.borrow_and_update().clone();
-        let catalog = catalogs.borrow_and_update().clone();
+        catalogs.borrow_and_update();
         statuses.borrow_and_update();
+        // What this node proposed last is in the group's catalog before it is told to everybody here.
+        let Some(catalog) = aggregator.group().map(|group| group.catalog()) else { continue };
         let status = aggregator.group_status();
         // A master aggregator that was cut off for a moment remembers what it said, as long as its term goes on.
         if status.term != state.term {
@@ -64,9 +66,9 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
 #[derive(Default)]
 struct Supervision {
     term: u64,
-    /// Whether this node has said that it is the master aggregator.
+    /// Whether it is committed that this node is the master aggregator.
     announced: bool,
-    /// Partitions that were said to be offline.
+    /// Partitions of which it is committed that they are offline.
     noted: BTreeSet<PartitionId>,
     /// When a failing policy was last reported, by hash.
     reported: BTreeMap<String, Instant>,
@@ -83,10 +85,10 @@ impl Supervision {
     ) {
         let me = aggregator.context.node();
         let mut commands = self.announce(aggregator, catalog, me, term);
-        let sight = judged.sight();
+        let sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
         let found = problems(catalog, &sight, me);
         let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
-        let plan = Plan::make(&found, catalog, &sight, &mut self.noted, &mut promoter);
+        let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut promoter);
         let mut records = detection_records(catalog, &found, judged, me);
         records.append(&mut promoter.records);
         if !plan.commands.is_empty() {
@@ -95,25 +97,23 @@ impl Supervision {
             }
         }
         commands.extend(plan.commands);
-        commands.extend(self.fallbacks(judged, &records));
+        let campaign = if self.announced { None } else { aggregator.last_campaign() };
+        let (fallbacks, reported) = self.fallbacks(judged, records.iter().chain(&campaign));
+        commands.extend(fallbacks);
         commands.extend(records.into_iter().map(Command::RecordDecision));
-        if !commands.is_empty() {
-            carry_out(aggregator, commands).await;
+        // What was not committed was not said, and is said by the next look.
+        if commands.is_empty() || carry_out(aggregator, commands).await {
+            if !std::mem::replace(&mut self.announced, true) {
+                aggregator.forget_campaign();
+            }
+            self.noted = plan.noted;
+            self.reported.extend(reported.into_iter().map(|hash| (hash, Instant::now())));
         }
         self.invite(aggregator, catalog, judged);
-        if let Err(error) = aggregator.reconcile_members(catalog).await {
-            debug!(%error, "the control group's members are not what the catalog says yet");
-        }
     }
 
     /// Says once a term who is master aggregator, and that its own process is the one that the catalog must know.
-    fn announce(
-        &mut self,
-        aggregator: &Aggregator,
-        catalog: &Catalog,
-        me: NodeId,
-        term: u64,
-    ) -> Vec<Command> {
+    fn announce(&self, aggregator: &Aggregator, catalog: &Catalog, me: NodeId, term: u64) -> Vec<Command> {
         let mut commands = Vec::new();
         let pulse = &aggregator.context.pulse;
         if let Some(own) = catalog.node(me)
@@ -125,8 +125,8 @@ impl Supervision {
                 store: pulse.store(),
             });
         }
-        if !std::mem::replace(&mut self.announced, true) {
-            let campaign = aggregator.take_campaign();
+        if !self.announced {
+            let campaign = aggregator.last_campaign();
             let why = campaign.as_ref().map_or("", |record| record.reason.as_str());
             commands.push(Command::RecordEvent {
                 severity: Severity::Notice,
@@ -143,22 +143,27 @@ impl Supervision {
         commands
     }
 
-    /// Events about policies that did not answer, each at most once a minute.
-    fn fallbacks(&mut self, judged: &Judged, records: &[Record]) -> Vec<Command> {
+    /// Events about policies that did not answer, each at most once a minute, and the hashes of these policies.
+    fn fallbacks<'a>(
+        &self,
+        judged: &Judged,
+        records: impl Iterator<Item = &'a Record>,
+    ) -> (Vec<Command>, BTreeSet<String>) {
         let of_tick =
             judged.decision.iter().filter(|decision| !decision.hash.is_empty()).filter_map(|decision| {
                 Some((decision.hash.clone(), decision.module.clone(), decision.fallback.clone()?))
             });
         let of_records = records
-            .iter()
             .filter(|record| !record.fallback.is_empty() && !record.hash.is_empty())
             .map(|record| (record.hash.clone(), record.policy.clone(), record.fallback.clone()));
         let mut commands = Vec::new();
+        let mut reported = BTreeSet::new();
         for (hash, module, reason) in of_tick.chain(of_records) {
-            if self.reported.get(&hash).is_some_and(|at| at.elapsed() < REPORT_AGAIN) {
+            if self.reported.get(&hash).is_some_and(|at| at.elapsed() < REPORT_AGAIN)
+                || !reported.insert(hash)
+            {
                 continue;
             }
-            self.reported.insert(hash, Instant::now());
             commands.push(Command::RecordEvent {
                 severity: Severity::Error,
                 event_type: event_type::POLICY_FALLBACK.into(),
@@ -166,15 +171,17 @@ impl Supervision {
                 details: format!("{module} gave no valid answer, native classic decided instead: {reason}"),
             });
         }
-        commands
+        (commands, reported)
     }
 
-    /// A leaf that answers but forgot its cluster has lost its disk: it is told who it is, and starts empty.
+    /// A node that answers but knows of no cluster is told who it is, and starts empty: a leaf that has lost its disk,
+    /// or an aggregator that its master aggregator could not tell when it was added. A voter that forgot its votes is
+    /// not: it would vote a second time.
     fn invite(&mut self, aggregator: &Arc<Aggregator>, catalog: &Arc<Catalog>, judged: &Judged) {
         let Some(cluster) = catalog.cluster() else { return };
         for seen in &judged.observation.nodes {
             let forgot = seen.report.is_some_and(|report| !report.joined) && seen.misses == 0;
-            if !forgot || seen.role != NodeRole::Leaf {
+            if !forgot || seen.role != NodeRole::Leaf && !aggregator.may_be_told(seen.node) {
                 continue;
             }
             let recently = self.asked_to_join.get(&seen.node).is_some_and(|at| at.elapsed() < JOIN_AGAIN);
@@ -186,25 +193,33 @@ impl Supervision {
             let context = Arc::clone(&aggregator.context);
             tokio::spawn(async move {
                 match context.ask(&address, &request, Duration::from_secs(3)).await {
-                    Ok(Response::Joined(Ok(()))) => info!(%address, "a leaf with an empty disk joined again"),
-                    answer => warn!(%address, ?answer, "a leaf with an empty disk could not be joined again"),
+                    Ok(Response::Joined(Ok(()))) => info!(%address, "a node with an empty disk has joined"),
+                    answer => warn!(%address, ?answer, "a node with an empty disk could not be joined"),
                 }
             });
         }
     }
 }
 
-/// Proposes the commands as one entry and waits until they are applied here, so that the next look sees them.
-async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) {
+/// Proposes the commands as one entry and waits until they are applied here, so that the next look sees them; says
+/// whether they are.
+async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) -> bool {
     let entry = Entry { statement: None, at_ms: wall_clock_ms(), command: Command::Batch(commands.clone()) };
     match aggregator.propose(entry).await {
         Ok(Ok(Reply::Batch(outcomes))) => {
             for (command, outcome) in commands.iter().zip(outcomes) {
                 report(command, &outcome);
             }
+            true
         }
-        Ok(outcome) => warn!(?outcome, "the plan was refused"),
-        Err(error) => warn!(%error, "the plan could not be proposed"),
+        Ok(outcome) => {
+            warn!(?outcome, "the plan was refused");
+            false
+        }
+        Err(error) => {
+            warn!(%error, "the plan could not be proposed");
+            false
+        }
     }
 }
 

@@ -6,22 +6,31 @@
 //! * S7: the data of an instance that the catalog no longer gives to this leaf stays where it is, unless its whole
 //!   database was dropped.
 
+mod chunk;
+mod disk;
+mod heavy;
 mod links;
 mod mirror;
 mod partition;
 mod read;
+mod runs;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use baton_catalog::Catalog;
-use baton_model::{Durability, PartitionId, TableId};
+use baton_model::{DatabaseId, Durability, PartitionId, TableId};
 use baton_storage::{CatalogStore, DataStore, StoreError};
 use tracing::{error, info};
 
+pub use self::disk::open_data;
 use crate::context::Context;
+use crate::identity::IdentityError;
 use crate::leaf::partition::PartitionHandle;
+use crate::tripwire;
 use crate::wire::{DataRefusal, InstanceStatus};
 
 /// Why a leaf cannot go on.
@@ -30,8 +39,11 @@ pub enum LeafError {
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record of a log is not what this version writes.
-    #[error("the log of partition {0} has a record that this version cannot read")]
+    /// The data directory's identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A record of a log, or what is kept beside it, is not what this version writes.
+    #[error("the log of partition {0} has something that this version cannot read")]
     GarbledLog(PartitionId),
 }
 
@@ -43,21 +55,26 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Opens what is on disk and starts to follow the catalog.
+    /// Opens the catalog's mirror and starts to follow the catalog, with the store that [`open_data`] opened.
     ///
     /// # Errors
     /// If the disk cannot be read.
-    pub fn start(context: Arc<Context>) -> Result<Arc<Self>, LeafError> {
-        let dir = context.dir().path();
-        let store = Arc::new(DataStore::open(&dir.join("data"))?);
-        let mirror = CatalogStore::open(&dir.join("catalog"))?;
+    pub fn start(context: Arc<Context>, store: DataStore) -> Result<Arc<Self>, LeafError> {
+        let store = Arc::new(store);
+        let mirror = CatalogStore::open(&context.dir().path().join("catalog"))?;
         let stored = mirror.load()?;
+        let mut seen = Seen::default();
         if stored.applied.is_some() {
-            context.publish_catalog(Arc::new(Catalog::from_rows(stored.index, stored.rows)));
+            let catalog = Arc::new(Catalog::from_rows(stored.index, stored.rows));
+            seen.note(&catalog);
+            context.publish_catalog(catalog);
         }
+        let shutdown = context.shutdown.clone();
         let leaf = Arc::new(Self { context, store, instances: RwLock::default() });
-        tokio::spawn(mirror::follow(Arc::clone(&leaf.context), mirror));
-        tokio::spawn(Arc::clone(&leaf).reconcile_for_ever());
+        let following = mirror::follow(Arc::clone(&leaf.context), mirror);
+        tripwire::spawn("the catalog's mirror", &shutdown, following);
+        let reconciling = Arc::clone(&leaf).reconcile_for_ever(seen);
+        tripwire::spawn("the reconciler", &shutdown, reconciling);
         Ok(leaf)
     }
 
@@ -100,13 +117,12 @@ impl Leaf {
         instances.get(&partition).cloned().ok_or(DataRefusal::NotPrimary)
     }
 
-    async fn reconcile_for_ever(self: Arc<Self>) {
+    async fn reconcile_for_ever(self: Arc<Self>, mut seen: Seen) {
         let mut catalogs = self.context.watch_catalog();
-        let mut tables = BTreeSet::new();
         loop {
             let catalog = catalogs.borrow_and_update().clone();
             if catalog.cluster().is_some()
-                && let Err(error) = self.reconcile(&catalog, &mut tables).await
+                && let Err(error) = self.reconcile(&catalog, &mut seen).await
             {
                 // The disk is not to be trusted any more: what is here must not be served (S2).
                 error!(%error, "the data directory cannot be used; this leaf stops");
@@ -120,11 +136,7 @@ impl Leaf {
         }
     }
 
-    async fn reconcile(
-        &self,
-        catalog: &Arc<Catalog>,
-        tables: &mut BTreeSet<TableId>,
-    ) -> Result<(), LeafError> {
+    async fn reconcile(&self, catalog: &Arc<Catalog>, seen: &mut Seen) -> Result<(), LeafError> {
         let me = self.context.node();
         let wanted: BTreeSet<PartitionId> =
             catalog.partitions().filter(|p| p.role_of(me).is_some()).map(|p| p.id).collect();
@@ -135,20 +147,7 @@ impl Leaf {
                 self.instances.write().unwrap_or_else(PoisonError::into_inner).remove(&handle.partition());
             }
         }
-        for partition in self.store.partitions()? {
-            if catalog.database_by_id(partition.database).is_none() {
-                info!(%partition, "its database was dropped");
-                self.store.drop_partition(partition)?;
-            }
-        }
-        let now: BTreeSet<TableId> =
-            catalog.databases().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
-        for table in tables.difference(&now) {
-            for partition in self.store.partitions()? {
-                self.store.drop_table_rows(partition, *table)?;
-            }
-        }
-        *tables = now;
+        self.remove_what_was_dropped(catalog, seen)?;
         for id in wanted {
             let known = self.instances.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
             let handle = match known {
@@ -171,5 +170,51 @@ impl Leaf {
             }
         }
         Ok(())
+    }
+
+    /// Removes the data of databases and tables that were dropped, now or while this leaf was down.
+    fn remove_what_was_dropped(&self, catalog: &Catalog, seen: &mut Seen) -> Result<(), LeafError> {
+        seen.note(catalog);
+        let tables: BTreeSet<TableId> =
+            catalog.databases().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
+        let changed = seen.tables.as_ref() != Some(&tables);
+        for partition in self.store.partitions()? {
+            if catalog.database_by_id(partition.database).is_none() {
+                if partition.database <= seen.newest_database {
+                    info!(%partition, "its database was dropped");
+                    self.store.drop_partition(partition)?;
+                }
+            } else if changed {
+                for table in self.store.tables(partition)? {
+                    if table <= seen.newest_table && !tables.contains(&table) {
+                        info!(%partition, %table, "the table was dropped");
+                        self.store.drop_table_rows(partition, table)?;
+                    }
+                }
+            }
+        }
+        seen.tables = Some(tables);
+        Ok(())
+    }
+}
+
+/// What this process has seen in catalogs. Ids rise and are never given again: what is not in the catalog, but not newer
+/// than something that was, has been dropped. What is newer, this leaf has yet to hear of, and its data stays: it may
+/// have come from a primary whose catalog is ahead, and a mirror that was lost may begin anew with an old catalog.
+#[derive(Default)]
+struct Seen {
+    newest_database: DatabaseId,
+    newest_table: TableId,
+    /// The tables of the last catalog that the store was compared with.
+    tables: Option<BTreeSet<TableId>>,
+}
+
+impl Seen {
+    fn note(&mut self, catalog: &Catalog) {
+        for database in catalog.databases().map(|database| database.id) {
+            self.newest_database = self.newest_database.max(database);
+            let tables = catalog.tables(database).map(|table| table.schema.id);
+            self.newest_table = tables.fold(self.newest_table, Ord::max);
+        }
     }
 }

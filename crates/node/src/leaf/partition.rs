@@ -1,10 +1,10 @@
 //! Runs one instance: brings it what happened, and carries out what it wants done.
 //!
 //! One task per instance owns the core. It takes everything that waits at once, so that many writes become one append
-//! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2).
+//! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2). So does a panic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,9 +23,11 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::LeafError;
-use super::links::{LinkKeeper, next_link};
+use super::links::{LinkKeeper, Links, next_link};
+use super::runs::Runs;
 use crate::context::Context;
 use crate::server;
+use crate::tripwire::Tripwire;
 use crate::wire::{InstanceStatus, decode, encode};
 
 /// What waits for the task, at most; who has more waits itself.
@@ -42,8 +44,8 @@ pub enum Input {
     Event(Event),
     /// A link is open; messages for it go into the channel.
     Link { peer: NodeId, link: u64, sender: mpsc::Sender<bytes::Bytes>, opened_here: bool },
-    /// A write, its rows locked.
-    Write { write: Write, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
+    /// A write, its rows locked, and the epoch in which the instance served when it was begun.
+    Write { epoch: Epoch, write: Write, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
     /// A retry of a statement that the log holds.
     Await { statement: StatementId, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
     /// What is known of a statement?
@@ -62,7 +64,7 @@ struct Epochs {
 pub struct PartitionHandle {
     id: PartitionId,
     inbox: mpsc::Sender<Input>,
-    serving: Arc<AtomicBool>,
+    serving: Arc<ServingEpoch>,
     status: Arc<ArcSwap<InstanceStatus>>,
     /// The instance's rows.
     pub store: Arc<DataStore>,
@@ -70,7 +72,27 @@ pub struct PartitionHandle {
     pub locks: Mutex<LockTable>,
     /// Who waits for a row lock, by owner.
     pub lock_waiters: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// The statements that write here now.
+    pub runs: Arc<Runs>,
     next_owner: AtomicU64,
+}
+
+/// The epoch in which an instance serves clients now; 0 while it does not.
+#[derive(Default)]
+struct ServingEpoch(AtomicU64);
+
+impl ServingEpoch {
+    fn get(&self) -> Option<Epoch> {
+        Some(Epoch(self.0.load(Ordering::Acquire))).filter(|epoch| *epoch > Epoch(0))
+    }
+
+    fn set(&self, epoch: Epoch) {
+        self.0.store(epoch.0, Ordering::Release);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Release);
+    }
 }
 
 /// What the catalog says of a partition, as its instance on this node must see it.
@@ -103,10 +125,11 @@ impl PartitionHandle {
         id: PartitionId,
         sync: bool,
     ) -> Result<Arc<Self>, LeafError> {
-        let saved = load(&store, id)?;
+        // It may be a hundred thousand records.
+        let saved = tokio::task::block_in_place(|| load(&store, id))?;
         let instance = Instance::open(id, context.node(), saved);
         let (inbox, inputs) = mpsc::channel(INBOX);
-        let serving = Arc::new(AtomicBool::new(false));
+        let serving = Arc::new(ServingEpoch::default());
         let status = Arc::new(ArcSwap::from_pointee(status_of(&instance)));
         let task = Task {
             context,
@@ -115,7 +138,7 @@ impl PartitionHandle {
             serving: Arc::clone(&serving),
             status: Arc::clone(&status),
             inbox: inbox.downgrade(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             keeper: None,
             tickets: BTreeMap::new(),
             next_ticket: 0,
@@ -132,6 +155,7 @@ impl PartitionHandle {
             store,
             locks: Mutex::default(),
             lock_waiters: Mutex::default(),
+            runs: Arc::default(),
             next_owner: AtomicU64::new(1),
         }))
     }
@@ -141,9 +165,10 @@ impl PartitionHandle {
         self.id
     }
 
-    /// Whether clients may read and write here now.
-    pub fn serves(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
+    /// The epoch in which clients may read and write here now; None if they may not. An instance serves in an epoch
+    /// once and without a break, so what was seen between two equal answers was seen of its primary.
+    pub fn serving_epoch(&self) -> Option<Epoch> {
+        self.serving.get()
     }
 
     /// How it is.
@@ -193,7 +218,10 @@ impl PartitionHandle {
 
 /// What is on disk of an instance.
 fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
-    let epochs: Option<Epochs> = store.meta(id, EPOCHS)?.and_then(|bytes| decode(&bytes).ok());
+    let epochs: Option<Epochs> = match store.meta(id, EPOCHS)? {
+        Some(bytes) => Some(decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?),
+        None => None,
+    };
     let applied = store.applied(id)?;
     let bounds = store.log_bounds(id)?;
     let (first, last) = bounds.map_or((applied.next(), applied), |bounds| (bounds.first, bounds.last));
@@ -259,10 +287,10 @@ struct Task {
     instance: Instance,
     /// Whether the database wants its writes on disk before they are acknowledged.
     sync: bool,
-    serving: Arc<AtomicBool>,
+    serving: Arc<ServingEpoch>,
     status: Arc<ArcSwap<InstanceStatus>>,
     inbox: mpsc::WeakSender<Input>,
-    links: BTreeMap<u64, (NodeId, mpsc::Sender<bytes::Bytes>)>,
+    links: Links,
     keeper: Option<LinkKeeper>,
     tickets: BTreeMap<u64, oneshot::Sender<Result<StatementOutcome, WriteError>>>,
     next_ticket: u64,
@@ -271,14 +299,31 @@ struct Task {
     pending: Vec<Event>,
 }
 
+/// However the task ends, nobody is served by what it left behind.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.serving.clear();
+    }
+}
+
 impl Task {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    async fn run(self, inputs: mpsc::Receiver<Input>) {
+        let name = format!("the instance of {}", self.instance.partition());
+        let wire = Tripwire::new(name, &self.context.shutdown);
+        self.work(inputs).await;
+        wire.disarm();
+    }
+
+    async fn work(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut ticked = self.context.clock.now();
         let durable = Arc::clone(&self.durable);
         let mut batch = Vec::new();
         loop {
             let mut events = std::mem::take(&mut self.pending);
-            if events.is_empty() {
+            if !events.is_empty() {
+                // Others have their turn as well, on this thread and in this inbox.
+                tokio::task::yield_now().await;
+            } else {
                 tokio::select! {
                     biased;
                     () = durable.changed.notified() => {}
@@ -286,16 +331,15 @@ impl Task {
                     () = sleep(TICK) => {}
                 }
             }
-            // Time passes under load as well.
-            let now = self.context.clock.now();
-            if now.since(ticked) >= TICK {
-                ticked = now;
-                events.push(Event::Tick);
+            while batch.len() < INBOX
+                && let Ok(input) = inputs.try_recv()
+            {
+                batch.push(input);
             }
             for input in batch.drain(..) {
                 match input {
                     Input::Stop { done } => {
-                        self.serving.store(false, Ordering::Release);
+                        self.serving.clear();
                         drop(self.keeper.take());
                         let _ = done.send(());
                         return;
@@ -308,6 +352,13 @@ impl Task {
             }
             let synced = durable.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
             events.extend(synced.map(|(lsn, cuts)| Event::Durable { lsn, cuts }));
+            // Time passes under load as well, but after what came in: if this process slept, what others said
+            // meanwhile must be heard before their silence is measured (S11).
+            let now = self.context.clock.now();
+            if now.since(ticked) >= TICK {
+                ticked = now;
+                events.push(Event::Tick);
+            }
             if events.is_empty() {
                 continue;
             }
@@ -316,7 +367,7 @@ impl Task {
             for effect in effects {
                 if let Err(error) = self.carry_out(effect).await {
                     error!(partition = %self.instance.partition(), %error, "the disk failed; this leaf stops");
-                    self.serving.store(false, Ordering::Release);
+                    self.serving.clear();
                     self.context.shutdown.cancel();
                     return;
                 }
@@ -337,15 +388,20 @@ impl Task {
         match input {
             Input::Event(event) => {
                 if let Event::LinkDown { link, .. } = &event {
-                    self.links.remove(link);
+                    self.links.close(*link);
                 }
                 Some(event)
             }
-            Input::Write { write, reply } => Some(Event::Write { ticket: self.ticket(reply), write }),
+            Input::Write { epoch, write, reply } => {
+                Some(Event::Write { ticket: self.ticket(reply), epoch, write })
+            }
             Input::Await { statement, reply } => Some(Event::Await { ticket: self.ticket(reply), statement }),
-            Input::Link { peer, link, sender, opened_here } => {
-                self.links.insert(link, (peer, sender));
-                opened_here.then_some(Event::LinkUp { peer, link })
+            Input::Link { peer, link, sender, opened_here: true } => {
+                self.links.opened(peer, link, sender).then_some(Event::LinkUp { peer, link })
+            }
+            Input::Link { link, sender, opened_here: false, .. } => {
+                self.links.adopt(link, sender);
+                None
             }
             Input::Known { .. } | Input::Stop { .. } => None,
         }
@@ -386,12 +442,13 @@ impl Task {
             }
             Effect::Link(to) => {
                 self.keeper = None;
+                self.links.follow(to);
                 if let (Some(to), Some(inbox)) = (to, self.inbox.upgrade()) {
                     self.keeper =
                         Some(LinkKeeper::start(Arc::clone(&self.context), id, to, inbox.downgrade()));
                 }
             }
-            Effect::CloseLink { link, .. } => drop(self.links.remove(&link)),
+            Effect::CloseLink { link, .. } => self.links.close(link),
             Effect::Reply { ticket, result } => {
                 if let Some(reply) = self.tickets.remove(&ticket) {
                     let _ = reply.send(result);
@@ -404,7 +461,11 @@ impl Task {
             }
             Effect::Serve(serving) => {
                 info!(partition = %id, epoch = %self.instance.epoch(), serving, "serves clients");
-                self.serving.store(serving, Ordering::Release);
+                if serving {
+                    self.serving.set(self.instance.epoch());
+                } else {
+                    self.serving.clear();
+                }
             }
             Effect::Wipe => self.store.import_begin(id)?,
             Effect::StoreRows(rows) => self.store.import_chunk(id, &rows)?,
@@ -413,9 +474,12 @@ impl Task {
                 let outcomes = encode(&self.instance.outcomes_up_to(at));
                 self.store.import_finish(id, at, &[(OUTCOMES, outcomes.as_slice())])?;
             }
+            Effect::Report(what) => warn!(partition = %id, what, "something is not as it should be"),
             Effect::Halt(reason) => {
                 error!(partition = %id, reason, "this instance stops: what it saw must never be");
-                self.serving.store(false, Ordering::Release);
+                self.serving.clear();
+                self.keeper = None;
+                self.links.close_all();
             }
         }
         Ok(())
@@ -436,9 +500,9 @@ impl Task {
 
     /// A link that is full is as good as gone: the replica starts over from where it is.
     fn send(&mut self, peer: NodeId, link: u64, message: &Message) {
-        let Some((_, sender)) = self.links.get(&link) else { return };
+        let Some(sender) = self.links.sender(link) else { return };
         if sender.try_send(encode(message).into()).is_err() {
-            self.links.remove(&link);
+            self.links.close(link);
             self.pending.push(Event::LinkDown { peer, link });
         }
     }
@@ -452,7 +516,7 @@ impl Task {
         history: History,
         outcomes: Vec<(StatementId, StatementOutcome)>,
     ) {
-        let Some((_, sender)) = self.links.get(&link) else { return };
+        let Some(sender) = self.links.sender(link) else { return };
         let (store, sender, inbox) = (Arc::clone(&self.store), sender.clone(), self.inbox.clone());
         let id = self.instance.partition();
         let (seen, as_of) = oneshot::channel();

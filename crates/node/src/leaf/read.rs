@@ -1,23 +1,30 @@
 //! Reads at the primary: rows by key, and scans that evaluate filter and projection here.
 //!
-//! A read sees what is committed and applied, through one view of the partition.
+//! A read sees what is committed and applied, through one view of the partition, or nothing: whether this instance
+//! still serves is asked once the view is open, since what it applies as a replica is another primary's present.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use baton_model::Epoch;
 use baton_model::errors::{ErrorCode, SqlError};
-use baton_model::{Row, decode_row};
+use baton_model::limits::MESSAGE_BYTES_MAX;
 use baton_sql::{Access, LeafScan, ScanRequest};
+use baton_storage::ReadView;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Leaf;
+use super::chunk::Chunk;
 use super::partition::PartitionHandle;
+use super::{Leaf, heavy};
 use crate::context::STREAM_CAPACITY;
 use crate::wire::{DataRefusal, GetRequest, ScanNews, encode};
 
-/// Rows that are evaluated together.
-const CHUNK_ROWS: usize = 1024;
+/// Of a message's bytes, those around the rows of a [`GetRequest`], and around each row.
+const ANSWER_BYTES: usize = 64;
+const ROW_FRAME_BYTES: usize = 8;
+/// A reader that gets no rows is told at least this often that there may be some yet.
+const ALIVE_EVERY: Duration = Duration::from_millis(500);
 
 impl Leaf {
     /// The encoded rows of some keys, in their order.
@@ -26,11 +33,12 @@ impl Leaf {
     /// [`DataRefusal`].
     pub fn get(&self, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        if !instance.serves() {
+        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+        let rows = heavy::run(request.keys.len(), || get(&instance, request));
+        if instance.serving_epoch() != Some(epoch) {
             return Err(DataRefusal::NotPrimary);
         }
-        let rows = request.keys.iter().map(|key| instance.store.get(request.partition, request.table, key));
-        rows.collect::<Result<_, _>>().map_err(disk)
+        rows
     }
 
     /// Streams the rows of a scan. The stream ends early if its reader goes away.
@@ -39,12 +47,10 @@ impl Leaf {
     /// [`DataRefusal::NotPrimary`].
     pub fn scan(&self, request: ScanRequest) -> Result<mpsc::Receiver<Bytes>, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        if !instance.serves() {
-            return Err(DataRefusal::NotPrimary);
-        }
+        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
         let (news, rows) = mpsc::channel(STREAM_CAPACITY);
         tokio::task::spawn_blocking(move || {
-            let last = match scan(&instance, &request, &news) {
+            let last = match scan(&instance, epoch, &request, &news) {
                 Ok(()) => ScanNews::End,
                 Err(refusal) => ScanNews::Refused(refusal),
             };
@@ -58,47 +64,160 @@ fn disk(error: impl std::fmt::Display) -> DataRefusal {
     DataRefusal::Failed(SqlError::new(ErrorCode::UnknownError, error.to_string()))
 }
 
+fn too_big(what: &str) -> DataRefusal {
+    let text =
+        format!("{what} at most {MESSAGE_BYTES_MAX} bytes of one partition; ask for fewer rows at once");
+    DataRefusal::Failed(SqlError::new(ErrorCode::TooBig, text))
+}
+
+fn get(instance: &PartitionHandle, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+    let mut bytes = ANSWER_BYTES;
+    let mut rows = Vec::with_capacity(request.keys.len());
+    for key in &request.keys {
+        let row = instance.store.get(request.partition, request.table, key).map_err(disk)?;
+        bytes += row.as_ref().map_or(0, Vec::len) + ROW_FRAME_BYTES;
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(too_big("Rows by key are"));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
 fn scan(
-    instance: &Arc<PartitionHandle>,
+    instance: &PartitionHandle,
+    epoch: Epoch,
     request: &ScanRequest,
     news: &mpsc::Sender<Bytes>,
 ) -> Result<(), DataRefusal> {
-    let mut scan = LeafScan::compile(request).map_err(DataRefusal::Failed)?;
-    let table = request.schema.id;
-    let mut feed = |rows: &mut Vec<Row>| -> Result<bool, DataRefusal> {
-        let batch = scan.feed(rows).map_err(DataRefusal::Failed)?;
-        rows.clear();
-        let gone =
-            batch.is_some_and(|batch| news.blocking_send(encode(&ScanNews::Batch(batch)).into()).is_err());
-        Ok(gone || scan.is_done())
+    let sending = Sending {
+        scan: LeafScan::compile(request).map_err(DataRefusal::Failed)?,
+        chunk: Chunk::default(),
+        news,
+        said: Instant::now(),
+        alive_every: ALIVE_EVERY,
     };
-    instance
-        .store
-        .view(request.partition, |view| {
-            let mut rows: Vec<Row> = Vec::with_capacity(CHUNK_ROWS);
-            let prefix = match &request.access {
-                Access::Keys(keys) => {
-                    for key in keys {
-                        if let Some(bytes) = view.get(table, key).map_err(disk)? {
-                            rows.push(decode_row(&bytes).map_err(disk)?);
-                        }
+    let read = |view: &ReadView<'_>| {
+        if instance.serving_epoch() != Some(epoch) {
+            return Err(DataRefusal::NotPrimary);
+        }
+        sending.send(view, request)
+    };
+    instance.store.view(request.partition, read).map_err(disk)?
+}
+
+/// A scan on its way to its reader.
+struct Sending<'a> {
+    scan: LeafScan,
+    chunk: Chunk,
+    news: &'a mpsc::Sender<Bytes>,
+    /// When the reader was told something.
+    said: Instant,
+    alive_every: Duration,
+}
+
+impl Sending<'_> {
+    fn send(mut self, view: &ReadView<'_>, request: &ScanRequest) -> Result<(), DataRefusal> {
+        let table = request.schema.id;
+        let prefix = match &request.access {
+            Access::Keys(keys) => {
+                for key in keys {
+                    if let Some(row) = view.get(table, key).map_err(disk)?
+                        && !self.take(&row)?
+                    {
+                        return Ok(());
                     }
-                    return feed(&mut rows).map(drop);
                 }
-                Access::Prefix(prefix) => prefix.clone(),
-                Access::All => Vec::new(),
-            };
-            for stored in view.scan(table, Bound::Included(prefix.as_slice()), Bound::Unbounded) {
-                let (key, bytes) = stored.map_err(disk)?;
-                if !key.starts_with(&prefix) {
-                    break;
-                }
-                rows.push(decode_row(&bytes).map_err(disk)?);
-                if rows.len() == CHUNK_ROWS && feed(&mut rows)? {
-                    return Ok(());
-                }
+                return self.feed().map(drop);
             }
-            feed(&mut rows).map(drop)
-        })
-        .map_err(disk)?
+            Access::Prefix(prefix) => prefix.as_slice(),
+            Access::All => &[],
+        };
+        for stored in view.scan(table, Bound::Included(prefix), Bound::Unbounded) {
+            let (key, row) = stored.map_err(disk)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            if !self.take(&row)? {
+                return Ok(());
+            }
+        }
+        self.feed().map(drop)
+    }
+
+    /// Takes a row as it is stored. Answers whether more are wanted.
+    fn take(&mut self, row: &[u8]) -> Result<bool, DataRefusal> {
+        self.chunk.push(row).map_err(disk)?;
+        if self.chunk.is_full() { self.feed() } else { Ok(true) }
+    }
+
+    /// Evaluates what was gathered, and tells the reader. Answers whether more is wanted.
+    fn feed(&mut self) -> Result<bool, DataRefusal> {
+        let batch = self.scan.feed(self.chunk.rows()).map_err(DataRefusal::Failed)?;
+        self.chunk.clear();
+        if let Some(batch) = batch {
+            let message = encode(&ScanNews::Batch(batch));
+            if message.len() > MESSAGE_BYTES_MAX {
+                return Err(too_big("Rows that are evaluated together are"));
+            }
+            if self.news.blocking_send(message.into()).is_err() {
+                return Ok(false);
+            }
+            self.said = Instant::now();
+        } else if self.news.is_closed() {
+            return Ok(false);
+        } else if self.said.elapsed() >= self.alive_every {
+            // If there is no room for it, the reader has other news to read.
+            let _ = self.news.try_send(encode(&ScanNews::Alive).into());
+            self.said = Instant::now();
+        }
+        Ok(!self.scan.is_done())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_model::{DatabaseId, PartitionId, TableId, TableKind, TableSchema};
+
+    use super::*;
+    use crate::wire::decode;
+
+    fn request() -> ScanRequest {
+        let schema = TableSchema {
+            id: TableId(1),
+            database: DatabaseId(1),
+            name: "t".into(),
+            kind: TableKind::Sharded,
+            columns: vec![],
+            primary_key: vec![],
+            shard_key: vec![],
+        };
+        ScanRequest {
+            partition: PartitionId { database: DatabaseId(1), ordinal: 0 },
+            schema,
+            projection: vec![],
+            filter: None,
+            limit: None,
+            access: Access::All,
+        }
+    }
+
+    #[test]
+    fn a_reader_without_rows_hears_that_the_scan_goes_on_and_one_that_is_gone_ends_it() {
+        let (news, mut reader) = mpsc::channel(2);
+        let mut sending = Sending {
+            scan: LeafScan::compile(&request()).unwrap(),
+            chunk: Chunk::default(),
+            news: &news,
+            said: Instant::now(),
+            alive_every: Duration::ZERO,
+        };
+        // Nothing was gathered: it is as if the filter had refused all of it.
+        for _ in 0..5 {
+            assert_eq!(sending.feed(), Ok(true));
+        }
+        assert!(matches!(decode(&reader.try_recv().unwrap()), Ok(ScanNews::Alive)));
+        drop(reader);
+        assert_eq!(sending.feed(), Ok(false));
+    }
 }

@@ -4,7 +4,10 @@
 //! it is still meant is decided on what was read under the lock.
 //!
 //! * S12: whether the statement is in the log already is asked after its rows are locked and before they are read, so
-//!   a retry never sees its own first run as somebody else's.
+//!   a retry never sees its own first run as somebody else's. It never waits for the locks of that run, but for its end,
+//!   and gives up waiting for others' locks only if it still is in no log.
+//! * S2: all that a statement reads, it reads while this instance serves in one epoch, and its write is taken in that
+//!   epoch or not at all. Locks alone do not do: they hold nobody off who writes at another primary in between.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,19 +15,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use baton_model::errors::{ErrorCode, SqlError};
-use baton_model::limits::STATEMENT_ROWS_MAX;
-use baton_model::{Blob, Key, Row, StatementId, TableId, decode_row, encode_row};
+use baton_model::limits::{RECORD_BYTES_MAX, ROW_BYTES_MAX, STATEMENT_ROWS_MAX};
+use baton_model::{Blob, Datum, Epoch, Key, StatementId, TableId, encode_row};
 use baton_replication::{Grant, Known, Mutation, Owner, StatementOutcome, Write, WriteError};
 use baton_sql::{Access, Change, CompiledChange};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Leaf;
+use super::chunk::Chunk;
 use super::partition::{Input, PartitionHandle};
+use super::{Leaf, heavy};
 use crate::wire::{DataRefusal, WriteOperation, WriteRequest};
-
-/// Rows that are evaluated together.
-const CHUNK_ROWS: usize = 1024;
 
 impl Leaf {
     /// Carries out a write and answers with the affected rows. Goes on to its end even if the caller goes away.
@@ -42,40 +43,87 @@ impl Leaf {
 }
 
 async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result<u64, DataRefusal> {
-    if !instance.serves() {
-        return Err(DataRefusal::NotPrimary);
-    }
-    let patience = Duration::from_millis(request.lock_wait_ms);
-    match request.operation {
+    let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+    let WriteRequest { statement, lock_wait_ms, operation, .. } = request;
+    let patience = Duration::from_millis(lock_wait_ms);
+    let _run = instance.runs.begin(statement).await;
+    match operation {
         WriteOperation::Insert { table, replace, rows } => {
-            let _locks =
-                Locks::take(instance, rows.iter().map(|(key, _)| (table, key.clone())), patience).await?;
-            if let Some(affected) = earlier(instance, request.statement).await? {
-                return Ok(affected);
-            }
-            let (mutations, affected_rows) = insert(instance, table, replace, rows)?;
-            commit(instance, request.statement, mutations, affected_rows).await
+            let keys = rows.iter().map(|(key, _)| (table, key.clone()));
+            let _locks = match lock(instance, epoch, statement, keys, patience).await? {
+                Locked::Now(locks) => locks,
+                Locked::Done(affected) => return Ok(affected),
+            };
+            let made = heavy::run(rows.len(), || insert(instance, table, replace, rows));
+            still_serves(instance, epoch)?;
+            let (mutations, affected_rows) = made?;
+            commit(instance, epoch, Write { statement, affected_rows, mutations }).await
         }
-        WriteOperation::Change(program) => {
+        WriteOperation::Change { program, count_found } => {
             let table = program.schema.id;
             let access = program.access.clone();
             let compiled = Arc::new(program.compile().map_err(DataRefusal::Failed)?);
             let keys = match access {
                 Access::Keys(keys) => keys,
-                Access::Prefix(prefix) => meant(instance, table, Some(prefix), &compiled).await?,
-                Access::All => meant(instance, table, None, &compiled).await?,
+                Access::Prefix(prefix) => meant(instance, epoch, table, Some(prefix), &compiled).await?,
+                Access::All => meant(instance, epoch, table, None, &compiled).await?,
             };
-            let _locks = Locks::take(instance, keys.iter().map(|key| (table, key.clone())), patience).await?;
-            if let Some(affected) = earlier(instance, request.statement).await? {
-                return Ok(affected);
-            }
-            let (mutations, affected_rows) = change(instance, table, &keys, &compiled)?;
+            let wanted = keys.iter().map(|key| (table, key.clone()));
+            let _locks = match lock(instance, epoch, statement, wanted, patience).await? {
+                Locked::Now(locks) => locks,
+                Locked::Done(affected) => return Ok(affected),
+            };
+            let made = heavy::run(keys.len(), || change(instance, table, &keys, &compiled));
+            still_serves(instance, epoch)?;
+            let (mutations, unchanged) = made?;
+            let affected_rows = mutations.len() as u64 + if count_found { unchanged } else { 0 };
             if mutations.is_empty() {
-                return Ok(0);
+                return Ok(affected_rows);
             }
-            commit(instance, request.statement, mutations, affected_rows).await
+            commit(instance, epoch, Write { statement, affected_rows, mutations }).await
         }
     }
+}
+
+/// What was read so far was read of the primary of this epoch.
+fn still_serves(instance: &PartitionHandle, epoch: Epoch) -> Result<(), DataRefusal> {
+    if instance.serving_epoch() == Some(epoch) { Ok(()) } else { Err(DataRefusal::NotPrimary) }
+}
+
+/// A statement with its rows locked, unless it needs none of it.
+enum Locked {
+    Now(Locks),
+    /// It was carried out before, with so many rows.
+    Done(u64),
+}
+
+async fn lock(
+    instance: &Arc<PartitionHandle>,
+    epoch: Epoch,
+    statement: StatementId,
+    keys: impl IntoIterator<Item = (TableId, Key)>,
+    patience: Duration,
+) -> Result<Locked, DataRefusal> {
+    let (locks, wait) = Locks::want(instance, keys);
+    if let Some(granted) = wait {
+        // Its first run may be over, and others hold the rows now.
+        if let Some(affected) = earlier(instance, statement).await? {
+            return Ok(Locked::Done(affected));
+        }
+        if !matches!(timeout(patience, granted).await, Ok(Ok(()))) {
+            // If it was deposed meanwhile, the rows may be free elsewhere.
+            still_serves(instance, epoch)?;
+            let text = format!(
+                "Lock wait timeout exceeded after {} ms; try restarting transaction",
+                patience.as_millis()
+            );
+            return Err(DataRefusal::Failed(SqlError::new(ErrorCode::LockWaitTimeout, text)));
+        }
+    }
+    Ok(match earlier(instance, statement).await? {
+        Some(affected) => Locked::Done(affected),
+        None => Locked::Now(locks),
+    })
 }
 
 /// What the statement came to, if it came before (S12).
@@ -94,14 +142,8 @@ async fn earlier(
     }
 }
 
-async fn commit(
-    instance: &Arc<PartitionHandle>,
-    statement: StatementId,
-    mutations: Vec<Mutation>,
-    affected_rows: u64,
-) -> Result<u64, DataRefusal> {
-    let write = Write { statement, affected_rows, mutations };
-    committed(instance.ask(|reply| Input::Write { write, reply }).await)
+async fn commit(instance: &Arc<PartitionHandle>, epoch: Epoch, write: Write) -> Result<u64, DataRefusal> {
+    committed(instance.ask(|reply| Input::Write { epoch, write, reply }).await)
 }
 
 fn committed(outcome: Option<Result<StatementOutcome, WriteError>>) -> Result<u64, DataRefusal> {
@@ -122,6 +164,36 @@ fn disk(error: impl std::fmt::Display) -> DataRefusal {
     DataRefusal::Failed(SqlError::new(ErrorCode::UnknownError, error.to_string()))
 }
 
+fn too_big(text: String) -> DataRefusal {
+    DataRefusal::Failed(SqlError::new(ErrorCode::TooBig, text))
+}
+
+/// A changed row as it is stored.
+fn encoded(row: &[Datum]) -> Result<Blob, DataRefusal> {
+    let bytes = encode_row(row);
+    if bytes.len() > ROW_BYTES_MAX {
+        return Err(too_big(format!("Row size too large: a row has at most {ROW_BYTES_MAX} bytes")));
+    }
+    Ok(bytes.into())
+}
+
+/// Counts the bytes of a statement's mutations: they are one record of the log, and a record that no message can hold
+/// could never be replicated.
+#[derive(Default)]
+struct RecordBytes(usize);
+
+impl RecordBytes {
+    fn add(&mut self, mutation: &Mutation) -> Result<(), DataRefusal> {
+        self.0 += mutation.bytes();
+        if self.0 > RECORD_BYTES_MAX {
+            let text =
+                format!("A statement writes at most {RECORD_BYTES_MAX} bytes of rows in one partition");
+            return Err(too_big(text));
+        }
+        Ok(())
+    }
+}
+
 fn insert(
     instance: &PartitionHandle,
     table: TableId,
@@ -140,7 +212,13 @@ fn insert(
         affected += if exists { 2 } else { 1 };
         new.insert(key, row);
     }
-    let mutations = new.into_iter().map(|(key, row)| Mutation { table, key, row: Some(row) }).collect();
+    let mut bytes = RecordBytes::default();
+    let mut mutations = Vec::with_capacity(new.len());
+    for (key, row) in new {
+        let mutation = Mutation { table, key, row: Some(row) };
+        bytes.add(&mutation)?;
+        mutations.push(mutation);
+    }
     Ok((mutations, affected))
 }
 
@@ -151,32 +229,42 @@ fn change(
     compiled: &CompiledChange,
 ) -> Result<(Vec<Mutation>, u64), DataRefusal> {
     let mut mutations = Vec::new();
-    for chunk in keys.chunks(CHUNK_ROWS) {
-        let mut present: Vec<&Key> = Vec::new();
-        let mut rows: Vec<Row> = Vec::new();
-        for key in chunk {
-            if let Some(bytes) = stored(instance, table, key)? {
-                rows.push(decode_row(&bytes).map_err(disk)?);
-                present.push(key);
-            }
+    let mut bytes = RecordBytes::default();
+    let mut unchanged = 0;
+    let mut chunk = Chunk::default();
+    let mut present: Vec<&Key> = Vec::new();
+    for (position, key) in keys.iter().enumerate() {
+        if let Some(row) = stored(instance, table, key)? {
+            chunk.push(&row).map_err(disk)?;
+            present.push(key);
         }
-        let changes = compiled.evaluate(&rows).map_err(DataRefusal::Failed)?;
-        for (key, change) in present.into_iter().zip(changes) {
+        if !chunk.is_full() && position + 1 < keys.len() {
+            continue;
+        }
+        let changes = compiled.evaluate(chunk.rows()).map_err(DataRefusal::Failed)?;
+        chunk.clear();
+        for (key, change) in present.drain(..).zip(changes) {
             let row = match change {
-                None | Some(Change::Unchanged) => continue,
-                Some(Change::Update(row)) => Some(Blob::from(encode_row(&row))),
+                None => continue,
+                Some(Change::Unchanged) => {
+                    unchanged += 1;
+                    continue;
+                }
+                Some(Change::Update(row)) => Some(encoded(&row)?),
                 Some(Change::Delete) => None,
             };
-            mutations.push(Mutation { table, key: key.clone(), row });
+            let mutation = Mutation { table, key: key.clone(), row };
+            bytes.add(&mutation)?;
+            mutations.push(mutation);
         }
     }
-    let affected = mutations.len() as u64;
-    Ok((mutations, affected))
+    Ok((mutations, unchanged))
 }
 
 /// The keys of the rows that a condition chooses, without locks.
 async fn meant(
     instance: &Arc<PartitionHandle>,
+    epoch: Epoch,
     table: TableId,
     prefix: Option<Key>,
     compiled: &Arc<CompiledChange>,
@@ -184,10 +272,11 @@ async fn meant(
     let (instance, compiled) = (Arc::clone(instance), Arc::clone(compiled));
     let found = tokio::task::spawn_blocking(move || {
         instance.store.view(instance.partition(), |view| {
+            still_serves(&instance, epoch)?;
             let from = prefix.as_deref().map_or(Bound::Unbounded, Bound::Included);
             let mut chosen = Vec::new();
             let mut keys: Vec<Key> = Vec::new();
-            let mut rows: Vec<Row> = Vec::new();
+            let mut chunk = Chunk::default();
             let mut stored = view.scan(table, from, Bound::Unbounded);
             loop {
                 let next = match stored.next().transpose().map_err(disk)? {
@@ -195,19 +284,19 @@ async fn meant(
                     next => next,
                 };
                 let ended = next.is_none();
-                if let Some((key, bytes)) = next {
-                    rows.push(decode_row(&bytes).map_err(disk)?);
+                if let Some((key, row)) = next {
+                    chunk.push(&row).map_err(disk)?;
                     keys.push(key);
                 }
-                if rows.len() == CHUNK_ROWS || ended {
-                    let changes = compiled.evaluate(&rows).map_err(DataRefusal::Failed)?;
+                if chunk.is_full() || ended {
+                    let changes = compiled.evaluate(chunk.rows()).map_err(DataRefusal::Failed)?;
                     let meant = keys.drain(..).zip(changes).filter(|(_, change)| change.is_some());
                     chosen.extend(meant.map(|(key, _)| key));
-                    rows.clear();
+                    chunk.clear();
                     if chosen.len() > STATEMENT_ROWS_MAX {
                         let text =
                             format!("a statement changes at most {STATEMENT_ROWS_MAX} rows of a partition");
-                        return Err(DataRefusal::Failed(SqlError::new(ErrorCode::TooBig, text)));
+                        return Err(too_big(text));
                     }
                 }
                 if ended {
@@ -226,35 +315,24 @@ struct Locks {
 }
 
 impl Locks {
-    async fn take(
+    /// Takes them, or queues for them; then the receiver says when they are had.
+    fn want(
         instance: &Arc<PartitionHandle>,
         keys: impl IntoIterator<Item = (TableId, Key)>,
-        patience: Duration,
-    ) -> Result<Self, DataRefusal> {
+    ) -> (Self, Option<oneshot::Receiver<()>>) {
         let owner = Owner(instance.next_owner());
         let locks = Self { instance: Arc::clone(instance), owner };
-        let granted = {
-            let mut table = instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            match table.acquire(owner, keys) {
-                Grant::Now => return Ok(locks),
-                Grant::Later => {
-                    let (grant, granted) = oneshot::channel();
-                    let mut waiters = instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-                    waiters.insert(owner.0, grant);
-                    granted
-                }
+        let mut table = instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = match table.acquire(owner, keys) {
+            Grant::Now => None,
+            Grant::Later => {
+                let (grant, granted) = oneshot::channel();
+                let mut waiters = instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
+                waiters.insert(owner.0, grant);
+                Some(granted)
             }
         };
-        match timeout(patience, granted).await {
-            Ok(Ok(())) => Ok(locks),
-            _ => {
-                let text = format!(
-                    "Lock wait timeout exceeded after {} ms; try restarting transaction",
-                    patience.as_millis()
-                );
-                Err(DataRefusal::Failed(SqlError::new(ErrorCode::LockWaitTimeout, text)))
-            }
-        }
+        (locks, wait)
     }
 }
 
@@ -269,5 +347,18 @@ impl Drop for Locks {
                 let _ = grant.send(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_grew_beyond_its_limit_is_refused() {
+        let grown = |bytes: usize| encoded(&[Datum::Text("x".repeat(bytes))]);
+        assert!(grown(ROW_BYTES_MAX - 100).is_ok());
+        let Err(DataRefusal::Failed(error)) = grown(ROW_BYTES_MAX) else { panic!("it is too big") };
+        assert_eq!(error.code, ErrorCode::TooBig);
     }
 }

@@ -71,6 +71,7 @@ impl<P: Policy> Story<P> {
             voters: Vec::new(),
             campaigns: 0,
             since_last_campaign_ms: None,
+            unled_ms: 0,
         };
         let promotion = PromotionInput {
             now_ms: 0,
@@ -155,6 +156,7 @@ impl<P: Policy> Story<P> {
     fn elect(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
         take(&mut args, "rank", &mut self.election.rank)?;
         take(&mut args, "timeout", &mut self.election.election_timeout_ms)?;
+        take(&mut args, "unled", &mut self.election.unled_ms)?;
         take(&mut args, "campaigns", &mut self.election.campaigns)?;
         self.election.since_last_campaign_ms = take_option(&mut args, "since")?;
         args.reject_next()?;
@@ -169,14 +171,14 @@ impl<P: Policy> Story<P> {
     fn candidate(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
         let mut candidate = Candidate {
             node: id(&mut args)?,
-            lsn: 0,
+            lsn: None,
             group: 1,
             primaries_held: 0,
             last_pong_age_ms: 0,
             rtt_mean_us: 0,
             flaps_last_hour: 0,
         };
-        take(&mut args, "lsn", &mut candidate.lsn)?;
+        candidate.lsn = args.take_key("lsn").map(str::parse).transpose()?;
         take(&mut args, "group", &mut candidate.group)?;
         take(&mut args, "primaries", &mut candidate.primaries_held)?;
         take(&mut args, "age", &mut candidate.last_pong_age_ms)?;

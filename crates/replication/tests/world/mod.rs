@@ -17,10 +17,10 @@ use std::time::Duration;
 use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Outcome, Partition};
 use baton_model::limits::REPLICATION_BATCH_RECORDS_MAX;
 use baton_model::{
-    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Incarnation, Instant, NodeId, NodeRole,
-    PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
+    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Epoch, Incarnation, Instant, NodeId,
+    NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
 };
-use baton_replication::{Effect, Event, Instance, Message, Settings, View, Write};
+use baton_replication::{Effect, Event, Instance, Message, Settings, TICK_GAP_MAX, View, Write};
 
 use self::checks::Checks;
 use self::disk::{Disk, Rows, Write as DiskWrite};
@@ -131,6 +131,8 @@ pub struct World {
     tickets: Vec<StatementId>,
     pub checks: Checks,
     durability: Durability,
+    /// Whether an instance is meant to see what must never be.
+    pub expects_halts: bool,
     /// What happened, in the house notation.
     pub story: String,
     pub tells_effects: bool,
@@ -154,6 +156,7 @@ impl World {
             tickets: Vec::new(),
             checks: Checks::default(),
             durability,
+            expects_halts: false,
             story: String::new(),
             tells_effects: false,
             tells_events: false,
@@ -218,7 +221,7 @@ impl World {
     }
 
     /// What a leaf's copy of the catalog says about the partition, as its process must see it.
-    fn view(&self, id: NodeId) -> Option<View> {
+    pub fn view(&self, id: NodeId) -> Option<View> {
         let leaf = &self.leaves[&id];
         let catalog = &self.versions[leaf.mirror];
         let partition = catalog.partition(PARTITION)?;
@@ -371,12 +374,20 @@ impl World {
         self.step(id, vec![Event::View(view)]);
     }
 
-    /// Time passes, and every instance that runs is told.
+    /// Time passes, and every instance that runs is told, often enough to believe it.
     pub fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
         let ids: Vec<NodeId> = self.leaves.keys().copied().collect();
-        for id in ids {
-            self.step(id, vec![Event::Tick]);
+        self.pass_for(&ids, time);
+    }
+
+    /// Time passes, and only these leaves' processes run meanwhile.
+    pub fn pass_for(&mut self, ids: &[NodeId], time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.now + TICK_GAP_MAX.min(end.since(self.now));
+            for id in ids {
+                self.step(*id, vec![Event::Tick]);
+            }
         }
     }
 
@@ -424,7 +435,10 @@ impl World {
             Effect::Sync { lsn, cuts } => {
                 leaf.disk.ask_sync(lsn, cuts);
                 if self.durability == Durability::Async {
-                    leaf.disk.finish_sync(true);
+                    // The system syncs it in its own time; nobody waits for that.
+                    if !self.checks.loses_power {
+                        leaf.disk.finish_sync(true);
+                    }
                     leaf.pending.push_back(Event::Durable { lsn, cuts });
                 }
             }
@@ -483,11 +497,23 @@ impl World {
                 leaf.disk.write(DiskWrite::FinishProvision(at, outcomes));
                 self.checks.rows(id, &leaf.disk.now);
             }
-            Effect::Halt(reason) => self.checks.violated(format!("{id} halted: {reason}")),
+            Effect::Report(what) => {
+                if !self.checks.loses_power {
+                    self.checks.violated(format!("{id} reported: {what}"));
+                }
+            }
+            Effect::Halt(reason) => {
+                if !self.expects_halts {
+                    self.checks.violated(format!("{id} halted: {reason}"));
+                }
+            }
         }
     }
 
     fn check(&mut self) {
+        if self.checks.loses_power {
+            return;
+        }
         let partition = self.partition().clone();
         let primary = &self.leaves[&partition.primary];
         if primary.instance.as_ref().is_some_and(|i| i.serves() && i.epoch() == partition.epoch) {
@@ -565,8 +591,12 @@ impl World {
 
     /// A process dies. Its last unsynced writes may be lost; its links end, which the others notice in their time.
     pub fn crash(&mut self, id: NodeId, lost_writes: usize) {
-        let lost = if self.durability == Durability::Async { 0 } else { lost_writes };
+        let safe = self.durability == Durability::Async && !self.checks.loses_power;
+        let lost = if safe { 0 } else { lost_writes };
         let Some(leaf) = self.leaves.get_mut(&id) else { return };
+        if lost > 0 {
+            self.checks.loses(&leaf.disk);
+        }
         leaf.up = false;
         leaf.instance = None;
         leaf.wants = None;
@@ -642,15 +672,25 @@ impl World {
 
     /// A client's write reaches a leaf.
     pub fn write(&mut self, id: NodeId, write: Write) -> u64 {
+        self.write_begun_in(self.epoch_at(id), id, write)
+    }
+
+    /// A client's write whose rows a leaf read in this epoch.
+    pub fn write_begun_in(&mut self, epoch: Epoch, id: NodeId, write: Write) -> u64 {
         let ticket = self.ticket(write.statement);
-        self.step(id, vec![Event::Write { ticket, write }]);
+        self.step(id, vec![Event::Write { ticket, epoch, write }]);
         ticket
+    }
+
+    fn epoch_at(&self, id: NodeId) -> Epoch {
+        self.leaves[&id].instance.as_ref().map_or(Epoch(0), Instance::epoch)
     }
 
     /// Many writes reach a leaf at once.
     pub fn write_all(&mut self, id: NodeId, writes: impl Iterator<Item = Write>) {
+        let epoch = self.epoch_at(id);
         let events =
-            writes.map(|write| Event::Write { ticket: self.ticket(write.statement), write }).collect();
+            writes.map(|write| Event::Write { ticket: self.ticket(write.statement), epoch, write }).collect();
         self.step(id, events);
     }
 

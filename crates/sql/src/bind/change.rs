@@ -11,6 +11,7 @@ use super::reach::Reach;
 use super::{Columns, Context, Partitions, bind_scalar, default_value, reach, unknown_column};
 use crate::expression::Expression;
 use crate::leaf::ChangeProgram;
+use crate::parse::unsupported;
 use crate::session::Session;
 use crate::statement::ChangeStatement;
 
@@ -81,8 +82,7 @@ fn assignment(
 ) -> Result<(usize, Expression), SqlError> {
     let position = schema.column_index(name).ok_or_else(|| unknown_column(name, "field list"))?;
     if schema.primary_key.contains(&position) || schema.shard_key.contains(&position) {
-        let text = format!("This version of Baton doesn't yet support 'UPDATE of the key column {name}'");
-        return Err(SqlError::new(ErrorCode::NotSupported, text));
+        return Err(unsupported(&format!("UPDATE of the key column {name}")));
     }
     let column = &schema.columns[position];
     let is_default = matches!(value, Expr::Identifier(word) if word.value.eq_ignore_ascii_case("default"));

@@ -31,6 +31,28 @@ fn null() -> Expr {
     Expr::Value(Value::Null.into())
 }
 
+/// A value as the parser would have read it.
+pub(crate) fn literal_of(value: &crate::expression::Value<'_>) -> Expr {
+    use crate::expression::Value as Given;
+    let signed = |digits: String| match digits.strip_prefix('-') {
+        Some(digits) => Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number(digits)) },
+        None => number(digits),
+    };
+    match value.borrowed() {
+        Given::Null => null(),
+        // The exponent makes it a double again.
+        Given::Double(v) => signed(format!("{v:e}")),
+        Given::Bytes(v) => {
+            let digits = v.iter().map(|byte| format!("{byte:02X}")).collect();
+            Expr::Value(Value::HexStringLiteral(digits).into())
+        }
+        numeric @ (Given::Int(_) | Given::UInt(_) | Given::Decimal(..)) => {
+            signed(numeric.into_text().unwrap_or_default().into_owned())
+        }
+        other => text(other.into_text().unwrap_or_default()),
+    }
+}
+
 /// A call of a function.
 pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let args =
@@ -253,8 +275,11 @@ fn cast(inner: Expr, data_type: &DataType) -> Option<Expr> {
 fn variable_value(name: &str, scope: Option<&str>, context: &Context<'_>) -> Result<Expr, SqlError> {
     let Some(system) = name.strip_prefix('@') else {
         // A variable of the user's own; NULL before it is set.
-        let value = context.session.variables.get(&format!("@{}", name.to_ascii_lowercase()));
-        return Ok(value.map_or_else(null, |value| typed(value)));
+        return Ok(context
+            .session
+            .user_variables
+            .get(&name.to_ascii_lowercase())
+            .map_or_else(null, literal_of));
     };
     let global = scope.is_some_and(|scope| scope.eq_ignore_ascii_case("global"));
     let value = variables::value(context, system, global).ok_or_else(|| {
@@ -304,10 +329,9 @@ fn session_value(name: &str, arguments: usize, context: &Context<'_>) -> Option<
         ("unix_timestamp", 0) => number(now.div_euclid(SECOND_US).max(0)),
         ("database" | "schema", 0) => session.database.as_ref().map_or_else(null, text),
         ("user" | "current_user" | "session_user" | "system_user", 0) => text(&session.user),
-        ("version", 0) => text(variables::VERSION),
+        ("version", 0) => text(baton_model::SERVER_VERSION),
         ("connection_id", 0) => number(session.connection_id),
         ("last_insert_id", 0) => number(session.last_insert_id),
-        ("found_rows" | "row_count", 0) => number(0),
         _ => return None,
     })
 }
@@ -342,6 +366,13 @@ fn function_value(function: &mut Function, context: &Context<'_>) -> Result<Opti
                 _ => Ok(None),
             }
         }
+        ("from_unixtime", [seconds, pattern]) => match (argument(seconds), argument(pattern)) {
+            (Some(seconds), Some(pattern)) => {
+                Ok(Some(call("date_format", vec![call("from_unixtime", vec![seconds]), pattern])))
+            }
+            _ => Ok(None),
+        },
+        ("rand", [_]) => Err(unsupported_at("RAND with a seed", function.name.span().start)),
         ("timestampadd", [unit, amount, moment]) => {
             match (argument(unit), argument(amount), argument(moment)) {
                 (Some(Expr::Identifier(unit)), Some(amount), Some(moment))

@@ -12,7 +12,7 @@ use baton_catalog::{Catalog, Database, Table};
 use baton_model::errors::{ErrorCode, SqlError};
 
 pub use self::change::{BoundChange, bind_change};
-pub(crate) use self::desugar::{call, desugar, number, text};
+pub(crate) use self::desugar::{call, desugar, literal_of, number, text};
 pub(crate) use self::insert::default_value;
 pub use self::insert::{BoundInsert, InsertPlan, InsertTarget, bind_insert};
 pub use self::keys::{ordinal, row_key};

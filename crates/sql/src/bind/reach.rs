@@ -8,11 +8,11 @@ use baton_model::{ColumnType, Datum, Key, TableKind, TableSchema, encode_key, sh
 use serde::{Deserialize, Serialize};
 
 use crate::expression::coerce::store;
-use crate::expression::{Comparison, Expression, Number, Value, parse_number};
+use crate::expression::{Comparison, Expression, Number, Value};
 use crate::limits::POINT_KEYS_MAX;
 
-/// Integers up to this one are doubles without loss, so that text and numbers compare as integers do.
-const EXACT_DOUBLE_MAX: i128 = 1 << 53;
+/// Below this one every integer is a double of its own, so that doubles and integers compare as integers do.
+const EXACT_DOUBLE_END: f64 = (1_u64 << 53) as f64;
 
 /// Which rows of a partition may be meant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -139,6 +139,10 @@ fn pin(schema: &TableSchema, condition: &Expression, pins: &mut [Option<Vec<Datu
                 | (Expression::Literal(literal), Expression::Column(column, _)) => (*column, literal),
                 _ => return,
             };
+            // `a <=> NULL` is true of rows, `a = NULL` of none.
+            if literal.is_null() && matches!(condition, Expression::NullSafeEqual(..)) {
+                return;
+            }
             note(schema, column, std::slice::from_ref(literal).iter(), pins);
         }
         Expression::Or(terms) => {
@@ -215,18 +219,14 @@ fn stored_as(literal: &Value<'static>, column_type: ColumnType) -> Stored {
     match (column_type, literal) {
         (_, Value::Null) => Stored::Never,
         (ColumnType::Bool | ColumnType::Int { .. }, literal) => {
+            // A text that is an integer was bound as one.
             let number = match literal {
-                Value::Text(text) => parse_number(text),
-                Value::Int(_) | Value::UInt(_) | Value::Decimal(..) | Value::Double(_) => literal.number(),
+                Value::Int(_) | Value::UInt(_) | Value::Double(_) => literal.number(),
                 _ => None,
             };
             let exact = match number {
-                Some(Number::Int(v)) if !matches!(literal, Value::Text(_)) || v.abs() <= EXACT_DOUBLE_MAX => {
-                    Some(v)
-                }
-                Some(Number::Double(v)) if v.fract() == 0.0 && v.abs() <= EXACT_DOUBLE_MAX as f64 => {
-                    Some(v as i128)
-                }
+                Some(Number::Int(v)) => Some(v),
+                Some(Number::Double(v)) if v.fract() == 0.0 && v.abs() < EXACT_DOUBLE_END => Some(v as i128),
                 _ => None,
             };
             match exact {

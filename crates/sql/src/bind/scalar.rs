@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use baton_model::TableSchema;
 use baton_model::errors::{ErrorCode, SqlError};
+use baton_model::{ColumnType, TableSchema};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, UnaryOperator,
     ValueWithSpan,
@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Context, desugar, unknown_column};
 use crate::expression::functions::unhex;
 use crate::expression::{
-    Arithmetic, Comparison, Expression, FunctionRef, REGULAR_ESCAPE, Value, negate, parse_number,
+    Arithmetic, Comparison, Expression, FunctionRef, REGULAR_ESCAPE, Value, exact_number, negate,
+    parse_number,
 };
 use crate::parse::unsupported_at;
 
@@ -98,11 +99,27 @@ struct Binder<'a> {
 
 impl Binder<'_> {
     fn bind(&self, mut expr: Expr) -> Result<Expression, SqlError> {
-        if let Some(literal) = literal(&expr) {
-            return Ok(Expression::Literal(literal));
+        // A long row of operators is taken apart in a loop, so that a small stack is enough for it.
+        let mut row: Vec<(BinaryOperator, Expr)> = Vec::new();
+        let mut bound = loop {
+            if let Some(literal) = literal(&expr) {
+                break Expression::Literal(literal);
+            }
+            desugar(&mut expr, self.context)?;
+            match expr {
+                Expr::BinaryOp { left, op, right }
+                    if !matches!(op, BinaryOperator::And | BinaryOperator::Or) =>
+                {
+                    row.push((op, *right));
+                    expr = *left;
+                }
+                other => break self.plain(other)?.folded(),
+            }
+        };
+        while let Some((op, right)) = row.pop() {
+            bound = self.operated(bound, op, right)?.folded();
         }
-        desugar(&mut expr, self.context)?;
-        self.plain(expr).map(Expression::folded)
+        Ok(bound)
     }
 
     fn boxed(&self, expr: Expr) -> Result<Box<Expression>, SqlError> {
@@ -136,7 +153,7 @@ impl Binder<'_> {
                 UnaryOperator::BitwiseNot => Expression::BitNot(self.boxed(*expr)?),
                 _ => return Err(unsupported_at(&op.to_string(), expr.span().start)),
             },
-            Expr::BinaryOp { left, op, right } => self.binary(*left, op, *right)?,
+            Expr::BinaryOp { left, op, right } => self.connected(*left, op, *right)?,
             Expr::IsNull(inner) | Expr::IsUnknown(inner) => Expression::IsNull(self.boxed(*inner)?),
             Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => {
                 negate_if(true, Expression::IsNull(self.boxed(*inner)?))
@@ -146,16 +163,14 @@ impl Binder<'_> {
             Expr::IsNotTrue(inner) => negate_if(true, Expression::Is(self.boxed(*inner)?, true)),
             Expr::IsNotFalse(inner) => negate_if(true, Expression::Is(self.boxed(*inner)?, false)),
             Expr::InList { expr, list, negated } => {
-                negate_if(negated, Expression::In(self.boxed(*expr)?, self.list(list)?))
+                let value = self.bind(*expr)?;
+                let list = self.list(list)?.into_iter().map(|item| beside(item, &value)).collect();
+                negate_if(negated, Expression::In(Box::new(value), list))
             }
             Expr::Between { expr, negated, low, high } => {
                 let value = self.bind(*expr)?;
-                let from = Expression::Compare(
-                    Comparison::GreaterOrEqual,
-                    Box::new(value.clone()),
-                    self.boxed(*low)?,
-                );
-                let to = Expression::Compare(Comparison::LessOrEqual, Box::new(value), self.boxed(*high)?);
+                let from = compared(Comparison::GreaterOrEqual, value.clone(), self.bind(*low)?);
+                let to = compared(Comparison::LessOrEqual, value, self.bind(*high)?);
                 negate_if(negated, Expression::And(vec![from, to]))
             }
             Expr::Like { negated, any: false, expr, pattern, escape_char } => {
@@ -168,11 +183,7 @@ impl Binder<'_> {
                 for branch in conditions {
                     let condition = self.bind(branch.condition)?;
                     let condition = match &operand {
-                        Some(operand) => Expression::Compare(
-                            Comparison::Equal,
-                            Box::new(operand.clone()),
-                            Box::new(condition),
-                        ),
+                        Some(operand) => compared(Comparison::Equal, operand.clone(), condition),
                         None => condition,
                     };
                     branches.push((condition, self.bind(branch.result)?));
@@ -192,38 +203,44 @@ impl Binder<'_> {
         })
     }
 
-    fn binary(&self, left: Expr, op: BinaryOperator, right: Expr) -> Result<Expression, SqlError> {
-        match op {
-            BinaryOperator::And | BinaryOperator::Or => {
-                // A long row of them is one node, not a deep tree.
-                let mut terms = vec![right];
-                let mut rest = left;
-                loop {
-                    match rest {
-                        Expr::BinaryOp { left, op: inner, right } if inner == op => {
-                            terms.push(*right);
-                            rest = *left;
-                        }
-                        last => {
-                            terms.push(last);
-                            break;
-                        }
-                    }
+    /// AND or OR.
+    fn connected(&self, left: Expr, op: BinaryOperator, right: Expr) -> Result<Expression, SqlError> {
+        // A long row of them is one node, not a deep tree.
+        let mut terms = vec![right];
+        let mut rest = left;
+        loop {
+            match rest {
+                Expr::BinaryOp { left, op: inner, right } if inner == op => {
+                    terms.push(*right);
+                    rest = *left;
                 }
-                terms.reverse();
-                let terms = self.list(terms)?;
-                Ok(if op == BinaryOperator::And { Expression::And(terms) } else { Expression::Or(terms) })
+                last => {
+                    terms.push(last);
+                    break;
+                }
             }
-            BinaryOperator::Xor => Ok(Expression::Xor(self.boxed(left)?, self.boxed(right)?)),
-            BinaryOperator::Spaceship => Ok(Expression::NullSafeEqual(self.boxed(left)?, self.boxed(right)?)),
+        }
+        terms.reverse();
+        let terms = self.list(terms)?;
+        Ok(if op == BinaryOperator::And { Expression::And(terms) } else { Expression::Or(terms) })
+    }
+
+    /// Any other operator.
+    fn operated(&self, left: Expression, op: BinaryOperator, right: Expr) -> Result<Expression, SqlError> {
+        let place = right.span().start;
+        let right = self.bind(right)?;
+        match op {
+            BinaryOperator::Xor => Ok(Expression::Xor(Box::new(left), Box::new(right))),
+            BinaryOperator::Spaceship => {
+                let (left, right) = meeting(left, right);
+                Ok(Expression::NullSafeEqual(Box::new(left), Box::new(right)))
+            }
             other => match (comparison(&other), operation(&other)) {
-                (Some(comparison), _) => {
-                    Ok(Expression::Compare(comparison, self.boxed(left)?, self.boxed(right)?))
-                }
+                (Some(comparison), _) => Ok(compared(comparison, left, right)),
                 (_, Some(operation)) => {
-                    Ok(Expression::Arithmetic(operation, self.boxed(left)?, self.boxed(right)?))
+                    Ok(Expression::Arithmetic(operation, Box::new(left), Box::new(right)))
                 }
-                _ => Err(unsupported_at(&other.to_string(), left.span().start)),
+                _ => Err(unsupported_at(&other.to_string(), place)),
             },
         }
     }
@@ -257,6 +274,36 @@ impl Binder<'_> {
         }
         known.check(arguments.len())?;
         Ok(Expression::Call(known, arguments))
+    }
+}
+
+/// A comparison of two sides that meet.
+fn compared(comparison: Comparison, left: Expression, right: Expression) -> Expression {
+    let (left, right) = meeting(left, right);
+    Expression::Compare(comparison, Box::new(left), Box::new(right))
+}
+
+fn meeting(left: Expression, right: Expression) -> (Expression, Expression) {
+    if matches!(left, Expression::Literal(_)) {
+        (beside(left, &right), right)
+    } else {
+        let right = beside(right, &left);
+        (left, right)
+    }
+}
+
+/// A literal as it is compared with this. Beside an integer column a text that is a number is that number, as in
+/// MySQL: as doubles, large keys would be equal to their neighbours.
+fn beside(literal: Expression, other: &Expression) -> Expression {
+    match (&literal, other) {
+        (
+            Expression::Literal(Value::Text(text)),
+            Expression::Column(_, ColumnType::Bool | ColumnType::Int { .. }),
+        ) => match exact_number(text) {
+            Some(number) => Expression::Literal(number),
+            None => literal,
+        },
+        _ => literal,
     }
 }
 

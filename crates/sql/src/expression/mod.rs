@@ -23,7 +23,7 @@ pub(crate) use functions::FunctionRef;
 pub(crate) use like::{Pattern, REGULAR_ESCAPE};
 pub(crate) use operators::{arithmetic, bit_not, compare, negate};
 pub use value::Value;
-pub(crate) use value::{Number, parse_number, rescale};
+pub(crate) use value::{Number, exact_number, out_of_range, parse_number, rescale};
 
 /// How two values are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -48,7 +48,7 @@ fn compare_numbers(left: Number, right: Number) -> Option<Ordering> {
 pub(crate) fn negate(value: &Value<'_>) -> Result<Value<'static>, SqlError> {
     match value.number() {
         None => Ok(Value::Null),
-        Some(Number::Int(v)) => Number::Int(-v).into_value(),
+        Some(Number::Int(v)) => i64::try_from(-v).map(Value::Int).map_err(|_| out_of_range("BIGINT")),
         Some(Number::Decimal(v, scale)) => {
             Ok(Value::Decimal(v.checked_neg().ok_or_else(|| out_of_range("DECIMAL"))?, scale))
         }
@@ -92,6 +92,9 @@ pub(crate) fn arithmetic(
         }
         _ => {}
     }
+    // With an unsigned side the result is unsigned; of a rest only the left side counts.
+    let unsigned = |value: &Value<'_>| matches!(value, Value::UInt(_));
+    let is_unsigned = unsigned(left) || (unsigned(right) && operation != Arithmetic::Modulo);
     let (Some(left), Some(right)) = (left.number(), right.number()) else { return Ok(Value::Null) };
     let result = match operation {
         Arithmetic::Divide => divide(left, right),
@@ -99,7 +102,14 @@ pub(crate) fn arithmetic(
         Arithmetic::Modulo => modulo(left, right),
         _ => combine(operation, left, right).map(Some),
     }?;
-    result.map_or(Ok(Value::Null), Number::into_value)
+    match result {
+        None => Ok(Value::Null),
+        Some(Number::Int(v)) if is_unsigned => {
+            u64::try_from(v).map(Value::UInt).map_err(|_| out_of_range("BIGINT UNSIGNED"))
+        }
+        Some(Number::Int(v)) => i64::try_from(v).map(Value::Int).map_err(|_| out_of_range("BIGINT")),
+        Some(other) => other.into_value(),
+    }
 }
 
 /// `+`, `-` and `*`.
@@ -238,13 +248,22 @@ mod tests {
             ("5.5", Modulo, "2", "1.5"),
             ("5", Modulo, "0", "NULL"),
             ("0.1", Add, "0.25", "0.35"),
-            ("9223372036854775807", Add, "1", "9223372036854775808"),
+            ("9223372036854775808", Add, "1", "9223372036854775809"),
             ("0", Subtract, "5", "-5"),
             ("1.5", Multiply, "1.50", "2.250"),
         ] {
             assert_eq!(result(left, operation, right), expected, "{left} {operation:?} {right}");
         }
-        assert!(result("18446744073709551615", Add, "1").contains("out of range"));
+        for (left, operation, right) in [
+            ("18446744073709551615", Add, "1"),
+            ("9223372036854775807", Add, "1"),
+            ("-9223372036854775808", Subtract, "1"),
+            ("9223372036854775807", Multiply, "9223372036854775807"),
+            ("9223372036854775808", Subtract, "9223372036854775809"),
+            ("-9223372036854775808", IntegerDivide, "-1"),
+        ] {
+            assert!(result(left, operation, right).contains("out of range"), "{left} {operation:?} {right}");
+        }
         let text = arithmetic(Add, &Value::text("5 apples"), &Value::Int(1)).unwrap();
         assert_eq!(text, Value::Double(6.0));
     }

@@ -77,7 +77,8 @@ impl Number {
 
 /// The error of an expression whose value does not fit.
 pub(crate) fn out_of_range(kind: &str) -> SqlError {
-    SqlError::new(ErrorCode::OutOfRange, format!("{kind} value is out of range in an expression"))
+    let text = format!("{kind} value is out of range in an expression");
+    SqlError::new(ErrorCode::ExpressionOutOfRange, text)
 }
 
 /// 10 to this power, if an `i128` holds it.
@@ -145,6 +146,14 @@ pub(crate) fn parse_number(text: &str) -> Option<Number> {
     match (scale, unscaled) {
         (Some(scale), Some(v)) => Some(Number::Decimal(if text.starts_with('-') { -v } else { v }, scale)),
         _ => text.parse().ok().map(Number::Double),
+    }
+}
+
+/// The number that a text is as a whole, if nothing of it is lost in an integer or a decimal.
+pub(crate) fn exact_number(text: &str) -> Option<Value<'static>> {
+    match parse_number(text.trim_matches(|c: char| c.is_ascii_whitespace()))? {
+        Number::Double(_) => None,
+        exact => exact.into_value().ok(),
     }
 }
 

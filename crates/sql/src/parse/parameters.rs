@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use baton_model::Datum;
 use baton_model::errors::{ErrorCode, SqlError};
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value, VisitMut, VisitorMut};
+use baton_model::{ColumnType, Datum};
+use datafusion::sql::sqlparser::ast::{self, Expr, VisitMut, VisitorMut};
 
-use crate::statement::{InsertSource, Statement};
+use crate::bind::literal_of;
+use crate::expression::Value;
+use crate::statement::{Assigned, InsertSource, Statement};
 
 /// How many `?` a statement has.
 #[must_use]
@@ -54,6 +56,13 @@ impl Visitor<'_> {
                 let _ = change.predicate.visit(self);
             }
             Statement::Query(query) | Statement::Explain(query) => drop(query.ast.visit(self)),
+            Statement::SetSession(assignments) => {
+                for (_, value) in assignments {
+                    if let Assigned::Computed(expr) = value {
+                        let _ = expr.visit(self);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -64,7 +73,7 @@ impl VisitorMut for Visitor<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
-        if !matches!(value.value, Value::Placeholder(_)) {
+        if !matches!(value.value, ast::Value::Placeholder(_)) {
             return ControlFlow::Continue(());
         }
         if let Some(parameter) = self.parameters.and_then(|parameters| parameters.get(self.seen)) {
@@ -80,30 +89,11 @@ impl VisitorMut for Visitor<'_> {
 
 /// A value as the parser would have read it.
 fn literal(datum: &Datum) -> Result<Expr, SqlError> {
-    let number = |text: String| match text.strip_prefix('-') {
-        Some(digits) => Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr: Box::new(Expr::Value(Value::Number(digits.to_owned(), false).into())),
-        },
-        None => Expr::Value(Value::Number(text, false).into()),
-    };
-    let text = |text: String| Expr::Value(Value::SingleQuotedString(text).into());
-    Ok(match datum {
-        Datum::Null => Expr::Value(Value::Null.into()),
-        Datum::Int(v) => number(v.to_string()),
-        Datum::UInt(v) => number(v.to_string()),
-        Datum::Decimal(v) => number(v.to_string()),
-        // The exponent makes it a double again.
-        Datum::Double(v) if v.is_finite() => number(format!("{v:e}")),
-        Datum::Double(_) => {
-            return Err(SqlError::new(ErrorCode::WrongArguments, "A parameter that is no number"));
+    match datum {
+        Datum::Double(v) if !v.is_finite() => {
+            Err(SqlError::new(ErrorCode::WrongArguments, "A parameter that is no number"))
         }
-        Datum::Text(v) => text(v.clone()),
-        Datum::Bytes(v) => {
-            let digits = v.iter().map(|byte| format!("{byte:02X}")).collect();
-            Expr::Value(Value::HexStringLiteral(digits).into())
-        }
-        Datum::Date(v) => text(crate::expression::calendar::date_text(*v)),
-        Datum::DateTime(v) => text(crate::expression::calendar::datetime_text(*v)),
-    })
+        // Without a column a decimal has no digits behind its point.
+        _ => Ok(literal_of(&Value::of_column(datum, ColumnType::Decimal { precision: 38, scale: 0 }))),
+    }
 }

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::source::Refusal;
 use super::words::Words;
-use crate::statement::Statement;
+use crate::statement::{Assigned, Statement};
 
 /// The variables that `SET NAMES` sets.
 const OF_NAMES: [&str; 3] = ["character_set_client", "character_set_connection", "character_set_results"];
@@ -23,19 +23,28 @@ pub(super) fn set(parser: &mut Parser<'_>) -> Result<Statement, Refusal> {
             return parser.unsupported("SET of this scope");
         }
         if parser.take("TRANSACTION") {
-            of_session.extend(transaction(parser)?);
+            of_session.extend(transaction(parser)?.into_iter().map(as_text));
         } else if parser.take("NAMES") {
-            of_session.extend(names(parser)?);
+            of_session.extend(names(parser)?.into_iter().map(as_text));
         } else if parser.take_all(&["CHARACTER", "SET"]) || parser.take("CHARSET") {
             let set = parser.text_or_name("a character set")?;
-            of_session.extend(OF_NAMES.map(|name| (name.to_owned(), set.clone())));
+            of_session.extend(OF_NAMES.map(|name| as_text((name.to_owned(), set.clone()))));
         } else {
             let (scope, name) = variable(parser)?;
             if !(parser.take_sign(&Token::Eq) || parser.take_sign(&Token::Assignment)) {
                 return parser.refuse("=");
             }
-            let value = value(parser)?;
-            if scope.unwrap_or(global) { of_all.push((name, value)) } else { of_session.push((name, value)) }
+            if scope.unwrap_or(global) {
+                let value = match value(parser)? {
+                    Assigned::Text(text) => text,
+                    Assigned::Computed(expr) => expr.to_string(),
+                };
+                of_all.push((name, value));
+            } else if name.starts_with('@') {
+                of_session.push((name, Assigned::Computed(Box::new(parser.parse_expr()?))));
+            } else {
+                of_session.push((name, value(parser)?));
+            }
         }
         if !parser.take_sign(&Token::Comma) {
             break;
@@ -69,26 +78,29 @@ fn variable(parser: &mut Parser<'_>) -> Result<(Option<bool>, String), Refusal> 
     }
 }
 
-/// A value as text. What is more than a word, a text or a number is kept as it is written.
-fn value(parser: &mut Parser<'_>) -> Result<String, Refusal> {
-    let minus = parser.take_sign(&Token::Minus);
-    let simple = match (&parser.peek_token_ref().token, &parser.peek_nth_token_ref(1).token) {
-        (token, Token::Comma | Token::EOF | Token::SemiColon) => match token {
-            Token::Word(word) => Some(word.value.clone()),
-            Token::Number(digits, _) => Some(digits.clone()),
-            Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        },
+fn as_text((name, text): (String, String)) -> (String, Assigned) {
+    (name, Assigned::Text(text))
+}
+
+/// The value of a system variable.
+fn value(parser: &mut Parser<'_>) -> Result<Assigned, Refusal> {
+    let minus = usize::from(parser.peek_token_ref().token == Token::Minus);
+    let ends =
+        matches!(parser.peek_nth_token_ref(minus + 1).token, Token::Comma | Token::EOF | Token::SemiColon);
+    let simple = match &parser.peek_nth_token_ref(minus).token {
+        _ if !ends => None,
+        Token::Number(digits, _) if minus == 1 => Some(format!("-{digits}")),
+        _ if minus == 1 => None,
+        Token::Word(word) if !word.value.starts_with('@') => Some(word.value.clone()),
+        Token::Number(digits, _) => Some(digits.clone()),
+        Token::SingleQuotedString(text) | Token::DoubleQuotedString(text) => Some(text.clone()),
         _ => None,
     };
-    let text = match simple {
-        Some(text) => {
-            parser.next_token();
-            text
-        }
-        None => parser.parse_expr()?.to_string(),
-    };
-    Ok(if minus { format!("-{text}") } else { text })
+    let Some(text) = simple else { return Ok(Assigned::Computed(Box::new(parser.parse_expr()?))) };
+    for _ in 0..=minus {
+        parser.next_token();
+    }
+    Ok(Assigned::Text(text))
 }
 
 /// `NAMES x [COLLATE y]`; NAMES is taken.

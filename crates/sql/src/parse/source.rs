@@ -32,18 +32,19 @@ impl From<SqlError> for Refusal {
     }
 }
 
-/// The error of what is understood but not supported.
+/// Where a statement begins: the position of what has no better one.
+const START: Location = Location { line: 1, column: 1 };
+
+/// The error of what is understood but not supported, somewhere in the statement.
 pub(crate) fn unsupported(what: &str) -> SqlError {
-    SqlError::new(ErrorCode::NotSupported, format!("This version of Baton doesn't yet support '{what}'"))
+    unsupported_at(what, START)
 }
 
 /// The same, with its position. A position of line 0 is not known.
 pub(crate) fn unsupported_at(what: &str, at: Location) -> SqlError {
-    let mut error = unsupported(what);
-    if at.line > 0 {
-        error.message = format!("{} at line {} column {}", error.message, at.line, at.column);
-    }
-    error
+    let Location { line, column } = if at.line > 0 { at } else { START };
+    let text = format!("This version of Baton doesn't yet support '{what}' at line {line} column {column}");
+    SqlError::new(ErrorCode::NotSupported, text)
 }
 
 /// The text of a statement.

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::column_type::column_type;
 use super::database::{character_set, default_character_set};
-use super::source::Refusal;
+use super::source::{Refusal, unsupported};
 use super::words::Words;
 use crate::bind::default_value;
 use crate::expression::coerce::coerce;
@@ -274,8 +274,7 @@ fn checked(name: String, kind: TableKind, declared: Declared) -> Result<TableSch
     for position in &primary_key {
         columns[*position].nullable = false;
         if columns[*position].column_type == ColumnType::Json {
-            let text = format!("JSON column '{}' cannot be used in a key", columns[*position].name);
-            return Err(SqlError::new(ErrorCode::NotSupported, text));
+            return Err(unsupported(&format!("the JSON column {} in a key", columns[*position].name)));
         }
     }
     let shard_key = match (kind, shard_key) {

@@ -7,10 +7,12 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::SessionConfig;
 
 use super::functions::functions;
 use super::operators::MysqlOperators;
+use super::types::MysqlTypes;
 use crate::limits::QUERY_MEMORY_BYTES_MAX;
 
 /// Threads that the operators of one query are spread over, at most.
@@ -38,10 +40,13 @@ static ENGINE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut scalar = SessionStateDefaults::default_scalar_functions();
     // Ours come last and win.
     scalar.extend(functions());
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(MysqlTypes)];
+    rules.extend(Analyzer::new().rules);
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_expr_planners(planners)
+        .with_analyzer_rules(rules)
         .with_scalar_functions(scalar)
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())

@@ -5,7 +5,9 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use crate::expression::out_of_range;
 use crate::limits::QUERY_MEMORY_BYTES_MAX;
+use crate::parse::unsupported;
 
 /// An error of ours on its way through DataFusion.
 pub(super) fn pass(error: SqlError) -> DataFusionError {
@@ -56,7 +58,7 @@ fn of_arrow(error: &ArrowError) -> SqlError {
             Some(ours) => ours.clone(),
             None => SqlError::new(ErrorCode::UnknownError, inner.to_string()),
         },
-        ArrowError::ArithmeticOverflow(text) => SqlError::new(ErrorCode::OutOfRange, text.clone()),
+        ArrowError::ArithmeticOverflow(_) => out_of_range("DECIMAL"),
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
             SqlError::new(ErrorCode::IncorrectValue, text.clone())
         }
@@ -89,7 +91,7 @@ fn plain(error: &DataFusionError) -> SqlError {
         ),
         DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => {
             let why = first_line(text.split_once(": ").map_or(text.as_str(), |(_, why)| why));
-            SqlError::new(ErrorCode::NotSupported, format!("This query is not supported: {why}"))
+            unsupported(&format!("this query: {why}"))
         }
         _ => SqlError::new(ErrorCode::UnknownError, first_line(&text)),
     }

@@ -32,6 +32,15 @@ struct Planned {
     names: Vec<String>,
 }
 
+impl Planned {
+    /// Names and types of the result's columns.
+    fn columns(&self) -> Result<Vec<(String, ColumnType)>, SqlError> {
+        let schema = self.physical.schema();
+        let fields = schema.fields().iter().zip(&self.names);
+        fields.map(|(field, name)| Ok((name.clone(), column_type(field)?))).collect()
+    }
+}
+
 /// Runs a query and gathers its result.
 ///
 /// # Errors
@@ -66,6 +75,16 @@ pub async fn explain_query(
     let lines = logical.lines().chain([""]).chain(physical.lines());
     let rows = lines.map(|line| vec![Datum::Text(line.to_owned())]).collect();
     Ok(ResultSet { columns: vec![("EXPLAIN".into(), ColumnType::Text)], rows })
+}
+
+/// The columns of a query's result.
+pub(super) async fn columns_of_query(
+    query: &Query,
+    catalog: Arc<Catalog>,
+    session: &Session,
+    scanner: Arc<dyn Scanner>,
+) -> Result<Vec<(String, ColumnType)>, SqlError> {
+    guarded(plan(query, catalog, session, scanner)).await?.columns()
 }
 
 /// Ends what takes too long, and makes an error of a panic in the engine.
@@ -127,11 +146,7 @@ async fn plan_here(
 }
 
 async fn gather(planned: Planned) -> Result<ResultSet, SqlError> {
-    let schema = planned.physical.schema();
-    let mut result = ResultSet::default();
-    for (field, name) in schema.fields().iter().zip(planned.names) {
-        result.columns.push((name, column_type(field)?));
-    }
+    let mut result = ResultSet { columns: planned.columns()?, rows: Vec::new() };
     let mut batches = execute_stream(planned.physical, planned.context).map_err(sql_error)?;
     let mut bytes = 0_usize;
     while let Some(batch) = batches.next().await {

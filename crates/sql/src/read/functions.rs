@@ -3,19 +3,20 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use baton_model::errors::SqlError;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, TypeSignature, Volatility,
+    Signature, TypeSignature, Volatility, cast,
 };
 
 use super::errors::pass;
 use crate::arrow::{ColumnBuilder, value_at};
 use crate::expression::functions::Returns;
-use crate::expression::{FunctionRef, Value};
+use crate::expression::{FunctionRef, Value, out_of_range};
 
 const MOMENT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 /// Digits of a decimal whose size nobody knows.
@@ -76,13 +77,24 @@ impl ScalarUDFImpl for Adapter {
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
     }
 
-    /// Text turned into text is itself; so that a condition on it can go to the leaves.
+    /// What is of the wanted type already is itself, so that a condition on it can go to the leaves; and integers are
+    /// made decimals column by column, not value by value.
     fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        let is_text = |expr: &Expr| expr.get_type(info.schema()).is_ok_and(|of| of == DataType::Utf8);
-        if self.function.0.name == "__char" && args.len() == 1 && is_text(&args[0]) {
-            return Ok(ExprSimplifyResult::Simplified(args.remove(0)));
+        let plain = |args: &[Expr]| matches!(self.function.0.name, "__char" | "__summand") && args.len() == 1;
+        if !plain(&args) {
+            return Ok(ExprSimplifyResult::Original(args));
         }
-        Ok(ExprSimplifyResult::Original(args))
+        let Ok(given) = args[0].get_type(info.schema()) else {
+            return Ok(ExprSimplifyResult::Original(args));
+        };
+        let wanted = result_type(self.function.0.returns, &[&given], &[]);
+        Ok(if given == wanted {
+            ExprSimplifyResult::Simplified(args.remove(0))
+        } else if given.is_integer() && self.function.0.returns == Returns::Summand {
+            ExprSimplifyResult::Simplified(cast(args.remove(0), wanted))
+        } else {
+            ExprSimplifyResult::Original(args)
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -104,7 +116,8 @@ impl ScalarUDFImpl for Adapter {
                 .iter()
                 .map(|(array, scalar)| value_at(array, if *scalar { 0 } else { row }).map_err(pass))
                 .collect::<Result<Vec<Value<'_>>>>()?;
-            builder.push(self.function.call(values).map_err(pass)?);
+            let value = self.function.call(values).map_err(pass)?;
+            builder.push(fitting(value, args.return_field.data_type()).map_err(pass)?);
         }
         let array = builder.finish();
         Ok(if constant {
@@ -112,6 +125,20 @@ impl ScalarUDFImpl for Adapter {
         } else {
             ColumnarValue::Array(array)
         })
+    }
+}
+
+/// A result, unless it is an integer that its column does not hold: that is an error, as in the other evaluator.
+fn fitting<'a>(value: Value<'a>, of: &DataType) -> Result<Value<'a>, SqlError> {
+    let integer = || value.integer();
+    match of {
+        DataType::Int64 if integer().is_some_and(|v| i64::try_from(v).is_err()) => {
+            Err(out_of_range("BIGINT"))
+        }
+        DataType::UInt64 if integer().is_some_and(|v| u64::try_from(v).is_err()) => {
+            Err(out_of_range("BIGINT UNSIGNED"))
+        }
+        _ => Ok(value),
     }
 }
 
@@ -144,6 +171,26 @@ fn result_type(returns: Returns, arguments: &[&DataType], scalars: &[Option<&Sca
         Returns::Number => {
             arguments.iter().map(|argument| number(argument)).reduce(wider).unwrap_or(DataType::Float64)
         }
+        Returns::Integer => {
+            let unsigned = arguments.iter().any(|argument| argument.is_unsigned_integer());
+            if unsigned { DataType::UInt64 } else { DataType::Int64 }
+        }
+        Returns::Opposite => match number(first) {
+            DataType::UInt64 => DataType::Int64,
+            other => other,
+        },
+        Returns::Summand => match first {
+            DataType::Decimal128(..) => first.clone(),
+            DataType::Int8 | DataType::UInt8 => DataType::Decimal128(3, 0),
+            DataType::Int16 | DataType::UInt16 => DataType::Decimal128(5, 0),
+            DataType::Int32 | DataType::UInt32 => DataType::Decimal128(10, 0),
+            DataType::UInt64 => DataType::Decimal128(20, 0),
+            DataType::Null => DataType::Float64,
+            other => match number(other) {
+                DataType::Int64 => DataType::Decimal128(19, 0),
+                other => other,
+            },
+        },
         Returns::Rounded => match number(first) {
             DataType::Decimal128(_, scale) => {
                 let kept = if arguments.len() < 2 { Some(0) } else { whole(1) };

@@ -1,5 +1,6 @@
 //! Queries: the ones that need no planner, and all others through DataFusion.
 
+mod columns;
 mod engine;
 mod errors;
 mod execute;
@@ -11,6 +12,7 @@ mod rewrite;
 mod shortcut;
 mod system;
 mod table;
+mod types;
 
 use std::fmt::Debug;
 
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use baton_model::errors::SqlError;
 use futures::stream::BoxStream;
 
+pub use self::columns::columns_of;
 pub use self::execute::{execute_query, explain_query};
 pub use self::shortcut::{PointGet, ReadPlan, plan_read};
 pub(crate) use self::system::{

@@ -94,6 +94,7 @@ pub(super) fn rewrite(
         mentioned: 0,
         spelled: BTreeMap::new(),
         visible: Vec::new(),
+        in_items: false,
     };
     let items = first_select(&query.ast.body).map_or_else(Vec::new, |select| {
         let name = |(n, item): (usize, &SelectItem)| match item {
@@ -134,6 +135,8 @@ struct Rewriter<'a> {
     spelled: BTreeMap<String, String>,
     /// The names of WITH that are visible, in lower case.
     visible: Vec<String>,
+    /// Whether the expression at hand is an item of a SELECT, where DataFusion has no EXISTS.
+    in_items: bool,
 }
 
 type Done = Result<(), SqlError>;
@@ -141,6 +144,7 @@ type Done = Result<(), SqlError>;
 impl Rewriter<'_> {
     fn query(&mut self, query: &mut ast::Query) -> Done {
         let outside = self.visible.len();
+        let in_items = std::mem::take(&mut self.in_items);
         if let Some(with) = &mut query.with {
             for table in &mut with.cte_tables {
                 self.alias(&mut table.alias);
@@ -166,6 +170,7 @@ impl Rewriter<'_> {
             return Err(unsupported_at("this clause of a query", query.span().start));
         }
         self.visible.truncate(outside);
+        self.in_items = in_items;
         Ok(())
     }
 
@@ -306,7 +311,9 @@ impl Rewriter<'_> {
                 other => return Err(unsupported_at("this item", other.span().start)),
             };
             let (name, is_column) = wanted;
+            self.in_items = true;
             self.expr(&mut expr, Want::Value)?;
+            self.in_items = false;
             let still_column = is_column && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
             let times = taken.iter().filter(|earlier| **earlier == name).count();
             taken.push(name.clone());
@@ -546,7 +553,14 @@ impl Rewriter<'_> {
             Expr::Nested(inner) => self.expr(inner, Want::Value)?,
             Expr::UnaryOp { op, expr: inner } => match op {
                 UnaryOperator::Not => self.expr(inner, Want::Truth)?,
-                UnaryOperator::Plus | UnaryOperator::Minus => self.expr(inner, Want::Value)?,
+                UnaryOperator::Plus => self.expr(inner, Want::Value)?,
+                UnaryOperator::Minus => {
+                    self.expr(inner, Want::Value)?;
+                    // The opposite of the least integer is none; a literal takes its sign when it is read.
+                    if !matches!(**inner, Expr::Value(_)) {
+                        *expr = call("__negate", vec![take(inner)]);
+                    }
+                }
                 UnaryOperator::BitwiseNot => {
                     self.expr(inner, Want::Value)?;
                     *expr = call("__bit_not", vec![take(inner)]);
@@ -631,9 +645,23 @@ impl Rewriter<'_> {
                     self.expr(result, Want::Value)?;
                 }
             }
-            Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => self.query(subquery)?,
+            Expr::Exists { subquery, negated } => match count_of(subquery).filter(|_| self.in_items) {
+                Some(mut count) => {
+                    self.query(&mut count)?;
+                    let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+                    *expr = *compare(Expr::Subquery(count), op, number(0));
+                }
+                None => self.query(subquery)?,
+            },
+            Expr::Subquery(subquery) => self.query(subquery)?,
             Expr::Tuple(items) => self.list(items)?,
-            Expr::Function(function) => self.function(function)?,
+            Expr::Function(function) => {
+                let is_average = is_called(function, "avg");
+                self.function(function)?;
+                if is_average {
+                    *expr = average(function);
+                }
+            }
             other => return Err(unsupported_at(&other.to_string(), place)),
         }
         Ok(())
@@ -658,6 +686,7 @@ impl Rewriter<'_> {
             return Err(unsupported_at(&format!("the function {}", name.to_uppercase()), place));
         }
         let is_group_concat = name == "string_agg";
+        let is_sum = matches!(name.as_str(), "sum" | "avg");
         function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
         if let FunctionArguments::List(list) = &mut function.args {
             for argument in &mut list.args {
@@ -675,6 +704,11 @@ impl Rewriter<'_> {
             if is_group_concat {
                 group_concat(list);
             }
+            if is_sum && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(summand))] = list.args.as_mut_slice()
+            {
+                // A sum of integers may be longer than they are.
+                *summand = call("__summand", vec![take(summand)]);
+            }
         }
         if let Some(filter) = &mut function.filter {
             self.expr(filter, Want::Truth)?;
@@ -689,6 +723,56 @@ impl Rewriter<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn is_called(function: &Function, name: &str) -> bool {
+    matches!(function.name.0.as_slice(), [part] if part.as_ident().is_some_and(|of| of.value.eq_ignore_ascii_case(name)))
+}
+
+/// `AVG(x)` as `SUM(x) / COUNT(x)`, because it has the digits that any other quotient has.
+fn average(function: &Function) -> Expr {
+    let named = |name: &str| {
+        let name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
+        Expr::Function(Function { name, ..function.clone() })
+    };
+    call("__divide", vec![named("sum"), named("count")])
+}
+
+/// A query that counts at least one row where this one has a row; None if it is not so simple.
+fn count_of(query: &ast::Query) -> Option<Box<ast::Query>> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let is_limited = match &query.limit_clause {
+        None => false,
+        Some(LimitClause::LimitOffset { limit: Some(Expr::Value(limit)), offset: None, limit_by }) => {
+            let is_some =
+                matches!(&limit.value, Value::Number(digits, _) if digits.parse().is_ok_and(|n: u64| n > 0));
+            !is_some || !limit_by.is_empty()
+        }
+        Some(_) => true,
+    };
+    // An aggregate without GROUP BY has a row of nothing.
+    let is_grouped = match &select.group_by {
+        GroupByExpr::Expressions(by, more) if more.is_empty() => !by.is_empty(),
+        _ => return None,
+    };
+    let is_of_rows = select.projection.iter().all(|item| match item {
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => true,
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        }
+        _ => false,
+    });
+    if is_limited || select.having.is_some() || !(is_grouped || is_of_rows) {
+        return None;
+    }
+    let counting = Select {
+        projection: vec![SelectItem::UnnamedExpr(call("count", vec![number(1)]))],
+        distinct: None,
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        ..(**select).clone()
+    };
+    let body = Box::new(SetExpr::Select(Box::new(counting)));
+    Some(Box::new(ast::Query { body, order_by: None, limit_clause: None, ..query.clone() }))
 }
 
 /// `GROUP_CONCAT(a, b ORDER BY c SEPARATOR s)`: one text, and the separator.

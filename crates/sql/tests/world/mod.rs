@@ -223,7 +223,7 @@ impl World {
                 done
             }
             Statement::SetSession(variables) => {
-                self.session.variables.extend(variables.iter().cloned());
+                self.session.assign(variables, &self.catalog)?;
                 done
             }
             other => Err(SqlError::new(ErrorCode::UnknownError, format!("for the node: {other:?}"))),
@@ -236,6 +236,12 @@ impl World {
         self.query(|catalog, session, leaves| async move {
             execute_query(&query, catalog, &session, leaves).await
         })
+    }
+
+    /// The columns of a statement, before it is carried out.
+    pub fn columns(&self, sql: &str) -> Option<Vec<(String, baton_model::ColumnType)>> {
+        let (statement, catalog) = (parse(sql).unwrap(), Arc::new(self.catalog.clone()));
+        self.runtime.block_on(baton_sql::columns_of(&statement, &catalog, &self.session))
     }
 
     fn query<F: Future<Output = Result<ResultSet, SqlError>>>(

@@ -1,7 +1,7 @@
 //! How the keys of the partitions' store are made.
 //!
 //! `database (8) · ordinal (4) · kind (1) · rest`, numbers big-endian, so that a partition is one range and, within it,
-//! its state, its log and the rows of each table are ranges too.
+//! its state, its log and the rows of each table are ranges too. Behind all partitions stands what is of the whole store.
 
 use baton_model::{DatabaseId, Lsn, PartitionId, TableId};
 
@@ -18,6 +18,9 @@ const NAMED: u8 = 2;
 
 const PARTITION_BYTES: usize = 12;
 const TABLE_BYTES: usize = PARTITION_BYTES + 1 + 8;
+
+/// Whose store it is. No database has the number that this begins with: numbers are given from 1 up.
+pub(super) const STORE_ID: &[u8] = b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFstore";
 
 pub(super) fn partition(partition: PartitionId) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
@@ -89,6 +92,11 @@ pub(super) fn partition_of(key: &[u8]) -> Result<PartitionId, StoreError> {
         database: DatabaseId(u64::from_be_bytes(database)),
         ordinal: u32::from_be_bytes(ordinal),
     })
+}
+
+/// The table in a row's key.
+pub(super) fn table_of(key: &[u8]) -> Result<TableId, StoreError> {
+    row_of(key).map(|(table, _)| table)
 }
 
 /// The LSN in a record's key.

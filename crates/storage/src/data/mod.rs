@@ -2,6 +2,8 @@
 //!
 //! * Rows and the LSN they were applied up to go in one batch, so no view ever shows the one without the other.
 //! * A copy that is half imported is known as such and is empty again after a restart, never taken for a whole one (S4).
+//! * The store knows which life of the data directory it belongs to, so that an empty one is never taken for the one
+//!   that was lost (S4).
 //! * Everything is unsynced until [`DataStore::barrier`] says otherwise; what is there after a crash is a prefix of the
 //!   writes (see the crate's header).
 //!
@@ -15,7 +17,7 @@ mod view;
 use std::path::Path;
 use std::sync::Arc;
 
-use baton_model::{Key, Lsn, PartitionId, TableId};
+use baton_model::{Key, Lsn, PartitionId, StoreId, TableId};
 use rocksdb::{DBRawIterator, WriteBatch};
 
 use crate::barrier::SyncBarrier;
@@ -65,6 +67,25 @@ impl DataStore {
         &self.barrier
     }
 
+    /// The life of the data directory that the store was made in; None if it was made just now.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn store_id(&self) -> Result<Option<StoreId>, StoreError> {
+        let bytes = self.engine.get(keys::STORE_ID).map_err(StoreError::read(SUBJECT))?;
+        bytes.as_deref().map(|bytes| keys::lsn(bytes).map(|number| StoreId(number.0))).transpose()
+    }
+
+    /// Writes down the life of the data directory, durably.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn set_store_id(&self, id: StoreId) -> Result<(), StoreError> {
+        self.engine.put(keys::STORE_ID, id.0.to_be_bytes()).map_err(StoreError::write(SUBJECT))?;
+        self.barrier.wait_blocking();
+        Ok(())
+    }
+
     /// Every partition of which anything is stored, by id.
     ///
     /// # Errors
@@ -73,10 +94,28 @@ impl DataStore {
         let mut found = Vec::new();
         let mut iterator: DBRawIterator<'_> = self.engine.raw_iterator();
         iterator.seek_to_first();
-        while let Some(key) = iterator.key() {
+        while let Some(key) = iterator.key().filter(|key| *key < keys::STORE_ID) {
             let partition = keys::partition_of(key)?;
             found.push(partition);
             iterator.seek(after_prefix(&keys::partition(partition)));
+        }
+        iterator.status().map_err(StoreError::read(SUBJECT))?;
+        Ok(found)
+    }
+
+    /// Every table of which a partition has rows, by id. Reads one row of each.
+    ///
+    /// # Errors
+    /// If the disk cannot be read.
+    pub fn tables(&self, partition: PartitionId) -> Result<Vec<TableId>, StoreError> {
+        let mut found = Vec::new();
+        let all = keys::rows(partition);
+        let mut iterator = self.engine.raw_iterator_opt(engine::range(all.clone(), after_prefix(&all)));
+        iterator.seek_to_first();
+        while let Some(key) = iterator.key() {
+            let table = keys::table_of(key)?;
+            found.push(table);
+            iterator.seek(after_prefix(&keys::table(partition, table)));
         }
         iterator.status().map_err(StoreError::read(SUBJECT))?;
         Ok(found)

@@ -163,6 +163,40 @@ fn a_copy_is_exported_and_imported() {
 }
 
 #[test]
+fn the_tables_of_a_partition_are_found_by_their_rows() {
+    let (_dir, store) = store();
+    store
+        .apply(ONE, Lsn(1), [put(OTHER, b"a", b"1"), put(TABLE, b"a", b"1"), put(TABLE, b"b", b"1")], &[])
+        .unwrap();
+    store.append(ONE, &records(1..=3)).unwrap();
+    store.apply(TWO, Lsn(1), [put(TableId(9), b"a", b"1")], &[]).unwrap();
+    assert_eq!(store.tables(ONE).unwrap(), [TABLE, OTHER]);
+    store.drop_table_rows(ONE, TABLE).unwrap();
+    assert_eq!(store.tables(ONE).unwrap(), [OTHER]);
+    assert_eq!(store.tables(TWO).unwrap(), [TableId(9)]);
+}
+
+#[test]
+fn a_store_knows_its_life_and_a_new_one_has_none() {
+    let (dir, store) = store();
+    assert_eq!(store.store_id().unwrap(), None);
+    store.set_store_id(StoreId(7)).unwrap();
+    assert!(store.partitions().unwrap().is_empty(), "it is no partition");
+    store.append(ONE, &records(1..=3)).unwrap();
+    drop(store);
+
+    let store = DataStore::open(dir.path()).unwrap();
+    assert_eq!(store.store_id().unwrap(), Some(StoreId(7)));
+    assert_eq!(store.partitions().unwrap(), vec![ONE]);
+    store.drop_partition(ONE).unwrap();
+    assert_eq!(store.store_id().unwrap(), Some(StoreId(7)));
+    drop(store);
+
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    assert_eq!(DataStore::open(dir.path()).unwrap().store_id().unwrap(), None);
+}
+
+#[test]
 fn half_a_copy_is_none_after_reopening() {
     let (dir, store) = store();
     store.apply(TWO, Lsn(1), [put(TABLE, b"a", b"1")], &[]).unwrap();

@@ -114,6 +114,7 @@ impl From<election_wit::Input> for native::ElectionInput {
             voters: input.voters.into_iter().map(Into::into).collect(),
             campaigns: input.campaigns,
             since_last_campaign_ms: input.since_last_campaign_ms,
+            unled_ms: input.unled_ms,
         }
     }
 }

@@ -36,6 +36,12 @@ pub(crate) enum Returns {
     Common(usize),
     /// The number that the arguments together make: integer, decimal or double.
     Number,
+    /// An integer, unsigned if an argument is.
+    Integer,
+    /// The number that the argument is, and signed if it is an integer.
+    Opposite,
+    /// What sums are made of: the number that the argument is, and a decimal if it is an integer.
+    Summand,
     /// As the first argument, with the digits behind the point that the second names; none without it.
     Rounded,
     /// A decimal with four digits more than the first argument has, or a double.
@@ -214,6 +220,9 @@ mod tests {
             ("__signed", &["12abc"], "12"),
             ("__decimal", &["1.255", "5", "2"], "1.26"),
             ("__date", &["nothing"], "NULL"),
+            ("__integers", &["..+.*", "1", "2", "5"], "15"),
+            ("__integers", &["...*-", "1", "2", "5"], "-9"),
+            ("__integers", &["..+", "1", "NULL"], "NULL"),
             ("repeat", &["x", "-1"], ""),
             ("repeat", &["x", "9999999999"], "NULL"),
         ] {

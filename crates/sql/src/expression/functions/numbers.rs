@@ -4,16 +4,19 @@ use std::borrow::Cow;
 
 use baton_model::errors::SqlError;
 
-use super::{Body, Function, Returns, Value, arguments, function};
+use super::{Body, Function, MANY, Returns, Value, arguments, function};
 use crate::expression::value::{Number, out_of_range, parse_number, power_of_ten, rescale};
-use crate::expression::{Arithmetic, arithmetic};
+use crate::expression::{Arithmetic, arithmetic, negate};
 
 pub(super) const ALL: &[Function] = &[
     function("abs", (1, 1), Returns::Number, |values| {
         let [value] = arguments(values);
         match value.number() {
             None => Ok(Value::Null),
-            Some(Number::Int(v)) => Number::Int(v.abs()).into_value(),
+            Some(Number::Int(_)) if matches!(value, Value::UInt(_)) => Ok(value),
+            Some(Number::Int(v)) => {
+                i64::try_from(v.abs()).map(Value::Int).map_err(|_| out_of_range("BIGINT"))
+            }
             Some(Number::Decimal(v, scale)) => {
                 v.checked_abs().map(|v| Value::Decimal(v, scale)).ok_or_else(|| out_of_range("DECIMAL"))
             }
@@ -37,9 +40,18 @@ pub(super) const ALL: &[Function] = &[
         let [left, right] = arguments(values);
         arithmetic(Arithmetic::Divide, &left, &right)
     }),
-    function("__integer_divide", (2, 2), Returns::Int, |values| {
+    function("__integer_divide", (2, 2), Returns::Integer, |values| {
         let [left, right] = arguments(values);
         arithmetic(Arithmetic::IntegerDivide, &left, &right)
+    }),
+    function("__integers", (3, MANY), Returns::Integer, integers),
+    function("__negate", (1, 1), Returns::Opposite, |values| {
+        let [value] = arguments(values);
+        negate(&value)
+    }),
+    function("__summand", (1, 1), Returns::Summand, |values| {
+        let [value] = arguments(values);
+        value.number().map_or(Ok(Value::Null), Number::into_value)
     }),
     function("pow", (2, 2), Returns::Double, power),
     function("power", (2, 2), Returns::Double, power),
@@ -65,7 +77,7 @@ pub(super) const ALL: &[Function] = &[
     function("degrees", (1, 1), Returns::Double, |values| real(values, f64::to_degrees)),
     function("radians", (1, 1), Returns::Double, |values| real(values, f64::to_radians)),
     function("pi", (0, 0), Returns::Double, |_| Ok(Value::Double(std::f64::consts::PI))),
-    volatile("rand", (0, 1), Returns::Double, |_| Ok(Value::Double(rand::random::<f64>()))),
+    volatile("rand", (0, 0), Returns::Double, |_| Ok(Value::Double(rand::random::<f64>()))),
     volatile("uuid", (0, 0), Returns::Text, |_| {
         let hex = format!("{:032x}", rand::random::<u128>());
         let (a, b, c, d) = (&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20]);
@@ -97,6 +109,27 @@ fn finite<'a>(v: f64) -> Value<'a> {
 fn real<'a>(values: Vec<Value<'a>>, of: fn(f64) -> f64) -> Result<Value<'a>, SqlError> {
     let [value] = arguments(values);
     Ok(value.double().map_or(Value::Null, |v| finite(of(v))))
+}
+
+/// Operations on integers in postfix: the first argument has a `.` for each of the others, and the signs.
+fn integers<'a>(values: Vec<Value<'a>>) -> Result<Value<'a>, SqlError> {
+    let mut values = values.into_iter();
+    let Some(Value::Text(program)) = values.next() else { return Ok(Value::Null) };
+    let mut stack: Vec<Value<'a>> = Vec::new();
+    for sign in program.bytes() {
+        let operation = match sign {
+            b'+' => Arithmetic::Add,
+            b'-' => Arithmetic::Subtract,
+            b'*' => Arithmetic::Multiply,
+            _ => {
+                stack.extend(values.next());
+                continue;
+            }
+        };
+        let (Some(right), Some(left)) = (stack.pop(), stack.pop()) else { return Ok(Value::Null) };
+        stack.push(arithmetic(operation, &left, &right)?);
+    }
+    Ok(stack.pop().unwrap_or(Value::Null))
 }
 
 fn bitwise<'a>(values: Vec<Value<'a>>, operation: Arithmetic) -> Result<Value<'a>, SqlError> {

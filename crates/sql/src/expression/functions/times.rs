@@ -77,7 +77,7 @@ pub(super) const ALL: &[Function] = &[
         let [value] = arguments(values);
         Ok(value.datetime().map_or(Value::Null, |us| Value::Int(us.div_euclid(SECOND_US).max(0))))
     }),
-    function("from_unixtime", (1, 2), Returns::DateTime, |values| {
+    function("from_unixtime", (1, 1), Returns::DateTime, |values| {
         let [value] = arguments(values);
         Ok(unix_micros(&value).map_or(Value::Null, Value::DateTime))
     }),

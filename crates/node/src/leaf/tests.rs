@@ -1,0 +1,342 @@
+//! One leaf with one instance, on a real disk: what it takes, what it refuses, and how it answers.
+
+use std::time::Duration;
+
+use baton_catalog::{Command, Entry, InstancePlacement, NewNode};
+use baton_model::errors::ErrorCode;
+use baton_model::limits::{MESSAGE_BYTES_MAX, SCAN_BATCH_BYTES_MAX};
+use baton_model::{
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Epoch, Incarnation, Key, Lsn,
+    NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema, encode_row,
+};
+use baton_replication::{Settings, View};
+use baton_sql::{Access, ChangeProgram, ScanRequest};
+use baton_transport::heartbeat::Pulse;
+use baton_transport::{Clock, Identity as Place, Member};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::NodeConfig;
+use crate::identity::DataDir;
+use crate::wire::{GetRequest, ScanNews, WriteOperation, WriteRequest, decode};
+
+const HERE: NodeId = NodeId(2);
+const THERE: NodeId = NodeId(3);
+const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
+const TABLE: TableId = TableId(1);
+const MIB: usize = 1 << 20;
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Stage {
+    leaf: Arc<Leaf>,
+    _dir: TempDir,
+}
+
+impl Stage {
+    /// A leaf that serves the partition in its first epoch, alone.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let member = Member { cluster_id: ClusterId(7), node: HERE };
+        let (data_dir, mut identity) = DataDir::open(dir.path(), NodeRole::Leaf, StoreId(1)).unwrap();
+        identity.cluster = Some(member.cluster_id);
+        identity.node = HERE;
+        let store = open_data(&data_dir, &mut identity, StoreId(2)).unwrap();
+        let config = NodeConfig {
+            role: NodeRole::Leaf,
+            host: "h".into(),
+            sql_port: 1,
+            rpc_port: 2,
+            http_port: 3,
+            data_dir: dir.path().into(),
+        };
+        let pulse = Arc::new(Pulse::new(Place::new(Some(member)), Incarnation(1), identity.store));
+        let shutdown = CancellationToken::new();
+        let context = Arc::new(Context::new(config, Clock::start(), pulse, data_dir, identity, shutdown));
+        let store = Arc::new(store);
+        let handle =
+            PartitionHandle::start(Arc::clone(&context), Arc::clone(&store), PARTITION, true).unwrap();
+        let instances = RwLock::new(BTreeMap::from([(PARTITION, handle)]));
+        let stage = Self { leaf: Arc::new(Leaf { context, store, instances }), _dir: dir };
+        stage.see(1, HERE, &[]).await;
+        stage.wait_until_it_serves(Some(Epoch(1))).await;
+        stage
+    }
+
+    fn instance(&self) -> Arc<PartitionHandle> {
+        self.leaf.instance(PARTITION).unwrap()
+    }
+
+    /// The catalog says this; its version is the number of the call, so to speak.
+    async fn see(&self, version: u64, primary: NodeId, replicas: &[(NodeId, SyncState)]) {
+        let epoch = if primary == HERE { Epoch(1) } else { Epoch(2) };
+        let replicas = replicas.iter().map(|(node, state)| (*node, (*state, true))).collect();
+        let settings = Settings { sync_replica_timeout: LONG };
+        let view = View { epoch, version, primary, armed: true, replicas, sync_replication: true, settings };
+        self.instance().see(view).await;
+    }
+
+    async fn wait_until_it_serves(&self, epoch: Option<Epoch>) {
+        let serves = async {
+            while self.instance().serving_epoch() != epoch {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(LONG, serves).await.expect("it does so soon");
+    }
+
+    async fn write(&self, statement: u128, operation: WriteOperation) -> Result<u64, DataRefusal> {
+        let statement = StatementId(statement);
+        self.leaf.write(WriteRequest { partition: PARTITION, statement, lock_wait_ms: 50, operation }).await
+    }
+
+    async fn insert(&self, statement: u128, rows: Vec<(Key, Blob)>) -> Result<u64, DataRefusal> {
+        self.write(statement, WriteOperation::Insert { table: TABLE, replace: false, rows }).await
+    }
+
+    fn get(&self, keys: impl IntoIterator<Item = u8>) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+        let keys = keys.into_iter().map(|key| vec![key]).collect();
+        self.leaf.get(&GetRequest { partition: PARTITION, table: TABLE, keys })
+    }
+
+    /// What a scan's reader is told.
+    async fn scan(&self, access: Access) -> Vec<ScanNews> {
+        let request = ScanRequest {
+            partition: PARTITION,
+            schema: schema(),
+            projection: vec![0],
+            filter: None,
+            limit: None,
+            access,
+        };
+        let mut rows = self.leaf.scan(request).unwrap();
+        let mut news = Vec::new();
+        while let Some(message) = rows.recv().await {
+            assert!(message.len() < 2 * SCAN_BATCH_BYTES_MAX, "{} bytes in a message", message.len());
+            news.push(decode(&message).unwrap());
+        }
+        news
+    }
+}
+
+fn schema() -> TableSchema {
+    let column = Column {
+        name: "text".into(),
+        column_type: ColumnType::Text,
+        nullable: true,
+        default: None,
+        auto_increment: false,
+    };
+    TableSchema {
+        id: TABLE,
+        database: PARTITION.database,
+        name: "t".into(),
+        kind: TableKind::Sharded,
+        columns: vec![column],
+        primary_key: vec![],
+        shard_key: vec![],
+    }
+}
+
+fn row(key: u8, bytes: usize) -> (Key, Blob) {
+    (vec![key], encode_row(&[Datum::Text("x".repeat(bytes))]).into())
+}
+
+fn delete_all() -> WriteOperation {
+    let program = ChangeProgram { schema: schema(), access: Access::All, predicate: None, assignments: None };
+    WriteOperation::Change { program, count_found: false }
+}
+
+fn code(refusal: &DataRefusal) -> Option<ErrorCode> {
+    if let DataRefusal::Failed(error) = refusal { Some(error.code) } else { None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_no_message_could_carry_is_refused_and_nothing_is_done() {
+    let stage = Stage::new().await;
+    let refused = stage.insert(1, (0..4).map(|key| row(key, 13 * MIB)).collect()).await.unwrap_err();
+    assert_eq!(code(&refused), Some(ErrorCode::TooBig));
+    assert_eq!(stage.get(0..4).unwrap(), vec![None; 4]);
+    assert_eq!(stage.insert(2, (0..3).map(|key| row(key, 13 * MIB)).collect()).await, Ok(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_by_key_are_one_message_or_an_error_that_says_so() {
+    let stage = Stage::new().await;
+    for key in 0..5 {
+        stage.insert(u128::from(key), vec![row(key, 15 * MIB)]).await.unwrap();
+    }
+    let rows = stage.get(0..4).unwrap();
+    assert!(rows.iter().all(Option::is_some));
+    assert!(crate::wire::encode(&crate::wire::Response::Rows(Ok(rows))).len() < MESSAGE_BYTES_MAX);
+    assert_eq!(code(&stage.get(0..5).unwrap_err()), Some(ErrorCode::TooBig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_is_cut_by_bytes_as_well_as_by_rows() {
+    let stage = Stage::new().await;
+    stage.insert(1, (0..40).map(|key| row(key, MIB)).collect()).await.unwrap();
+    let keys = (0..40).map(|key| vec![key]).collect();
+    for access in [Access::All, Access::Prefix(vec![]), Access::Keys(keys)] {
+        let news = stage.scan(access.clone()).await;
+        let batches = news.iter().filter(|news| matches!(news, ScanNews::Batch(_))).count();
+        assert_eq!(batches, 10, "{access:?}");
+        assert!(matches!(news.last(), Some(ScanNews::End)), "{access:?}");
+    }
+    assert_eq!(stage.write(2, delete_all()).await, Ok(40));
+    assert!(matches!(stage.scan(Access::All).await[..], [ScanNews::End]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_statement_is_carried_out() {
+    let stage = Stage::new().await;
+    let rows: Vec<_> = (0..3_000_u32).map(|n| (n.to_be_bytes().to_vec(), row(0, 1).1)).collect();
+    assert_eq!(stage.insert(1, rows).await, Ok(3_000));
+    assert_eq!(stage.write(2, delete_all()).await, Ok(3_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_waits_for_its_first_run_and_does_not_give_up_waiting_for_its_locks() {
+    let stage = Stage::new().await;
+    // Nothing commits: a replica that never comes is waited for.
+    stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
+    let (first, retry) = (stage.insert(1, vec![row(1, 1)]), stage.insert(1, vec![row(1, 1)]));
+    let other = async {
+        sleep(Duration::from_millis(20)).await;
+        stage.insert(2, vec![row(1, 1)]).await
+    };
+    let release = async {
+        sleep(Duration::from_millis(300)).await;
+        stage.see(3, HERE, &[(THERE, SyncState::Async)]).await;
+    };
+    let (first, retry, other, ()) = tokio::join!(first, retry, other, release);
+    assert_eq!((first, retry), (Ok(1), Ok(1)), "they waited longer than a lock is waited for");
+    assert_eq!(code(&other.unwrap_err()), Some(ErrorCode::LockWaitTimeout));
+    assert_eq!(stage.insert(1, vec![row(1, 1)]).await, Ok(1), "once more, and still the first outcome");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_whose_rows_others_hold_is_answered_at_once() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
+    let other = stage.write(2, delete_all());
+    let retry = async {
+        sleep(Duration::from_millis(20)).await;
+        let retry = stage.insert(1, vec![row(1, 1)]).await;
+        stage.see(3, HERE, &[(THERE, SyncState::Async)]).await;
+        retry
+    };
+    let (other, retry) = tokio::join!(other, retry);
+    assert_eq!((other, retry), (Ok(1), Ok(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let schema = schema();
+    stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
+    stage.wait_until_it_serves(None).await;
+    assert_eq!(stage.get(0..1), Err(DataRefusal::NotPrimary));
+    assert_eq!(stage.insert(2, vec![row(2, 1)]).await, Err(DataRefusal::NotPrimary));
+    let access = Access::All;
+    let (partition, filter, limit) = (PARTITION, None, None);
+    let request = ScanRequest { partition, schema, projection: vec![0], filter, limit, access };
+    assert_eq!(stage.leaf.scan(request).unwrap_err(), DataRefusal::NotPrimary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_ended_serves_nobody() {
+    let stage = Stage::new().await;
+    let instance = stage.instance();
+    stage.leaf.stop().await;
+    assert_eq!(instance.serving_epoch(), None);
+    assert!(!stage.leaf.context.shutdown.is_cancelled(), "it was told to end");
+}
+
+fn new_node(sql_port: u16, role: NodeRole) -> NewNode {
+    NewNode {
+        host: "h".into(),
+        sql_port,
+        rpc_port: sql_port + 1000,
+        http_port: sql_port + 2000,
+        role,
+        aggregator_role: Some(AggregatorRole::VotingMember),
+        availability_group: Some(1),
+        incarnation: Incarnation(1),
+        store: StoreId(1),
+    }
+}
+
+/// A catalog after these commands.
+fn catalog(commands: impl IntoIterator<Item = Command>) -> Arc<Catalog> {
+    let found = Command::FoundCluster {
+        cluster: ClusterId(7),
+        node: new_node(1, NodeRole::Aggregator),
+        policies: vec![],
+        bindings: vec![],
+    };
+    let commands = [found, Command::AddNode(new_node(2, NodeRole::Leaf))].into_iter().chain(commands);
+    let mut catalog = Catalog::default();
+    for (index, command) in (1..).map(CatalogIndex).zip(commands) {
+        catalog.apply(index, &Entry { statement: None, at_ms: 0, command }).outcome.unwrap();
+    }
+    Arc::new(catalog)
+}
+
+fn create_database(name: &str) -> Command {
+    Command::CreateDatabase {
+        name: name.into(),
+        if_not_exists: false,
+        replication: ReplicationMode::Sync,
+        durability: Durability::Sync,
+        placements: vec![InstancePlacement { primary: HERE, replicas: vec![] }],
+    }
+}
+
+fn create_table(name: &str) -> Command {
+    let schema = TableSchema { name: name.into(), ..schema() };
+    Command::CreateTable { database: "one".into(), schema, if_not_exists: false }
+}
+
+fn drop_table(name: &str) -> Command {
+    Command::DropTable { database: "one".into(), table: name.into(), if_exists: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_while_the_leaf_was_down_goes_and_what_is_newer_than_its_catalog_stays() {
+    let stage = Stage::new().await;
+    let there = |database| PartitionId { database: DatabaseId(database), ordinal: 0 };
+    for database in 1..=4 {
+        for table in 1..=4 {
+            let row = (TableId(table), vec![1], Some(vec![1]));
+            stage.leaf.store.apply(there(database), Lsn(1), [row], &[]).unwrap();
+        }
+    }
+    // Database 2 and table 2 were dropped; database 4 and table 4 are in no catalog that this leaf has seen.
+    let now = catalog([
+        create_database("one"),
+        create_database("two"),
+        create_database("three"),
+        create_table("one"),
+        create_table("two"),
+        create_table("three"),
+        drop_table("two"),
+        Command::DropDatabase { name: "two".into(), if_exists: false },
+    ]);
+    let mut seen = Seen::default();
+    stage.leaf.remove_what_was_dropped(&now, &mut seen).unwrap();
+    assert_eq!(stage.leaf.store.partitions().unwrap(), [there(1), there(3), there(4)]);
+    assert_eq!(stage.leaf.store.tables(there(1)).unwrap(), [1, 3, 4].map(TableId));
+    assert_eq!(stage.leaf.store.tables(there(4)).unwrap(), [1, 2, 3, 4].map(TableId));
+
+    // The newest ones are dropped while it runs.
+    let later =
+        catalog([create_database("one"), create_database("two"), create_table("one"), create_table("two")]);
+    stage.leaf.remove_what_was_dropped(&later, &mut seen).unwrap();
+    assert_eq!(stage.leaf.store.partitions().unwrap(), [there(1), there(4)]);
+    assert_eq!(stage.leaf.store.tables(there(1)).unwrap(), [1, 4].map(TableId));
+}
