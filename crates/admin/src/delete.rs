@@ -1,8 +1,9 @@
 //! `delete-cluster`: nothing is left of what the toolbox made.
 
-use std::fs;
+use std::fs::{self, File};
 
 use futures::future::join_all;
+use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
 use crate::error::AdminError;
@@ -42,8 +43,19 @@ pub(crate) async fn delete_cluster(dir: &StateDir, report: &Report) -> Result<()
     Ok(())
 }
 
-/// A folder that the toolbox made goes; one that was there, empty, is emptied again.
+/// A folder that the toolbox made goes; one that was there, empty, is emptied again. Its lock is held meanwhile: whoever
+/// starts a node there in this moment is refused.
 fn remove_data(node: &NodeRecord) -> Result<(), AdminError> {
+    let lock = node.datadir.join("lock");
+    let _held = match File::open(&lock) {
+        Ok(file) => {
+            let held = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+            Some(held.map_err(|(_, error)| {
+                AdminError::io("remove what a process still uses", lock, error.into())
+            })?)
+        }
+        Err(_) => None,
+    };
     if node.datadir_made {
         return remove_tree(&node.datadir);
     }

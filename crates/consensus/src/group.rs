@@ -319,6 +319,13 @@ impl ControlGroup {
         }
     }
 
+    /// Whether a member could become a voter now: it has answered this leader within the lease, and lags little.
+    #[must_use]
+    pub fn follows(&self, id: NodeId) -> bool {
+        let metrics = self.raft.metrics();
+        is_level(&metrics.borrow_watched(), id, self.lease, VOTER_LAG_MAX)
+    }
+
     /// Whether a member has, while this one leads, ever had a part of the log.
     #[must_use]
     pub fn has_followed(&self, id: NodeId) -> bool {

@@ -114,6 +114,20 @@ impl Context {
         Ok(())
     }
 
+    /// Notes, durably, that the control group's log of this node was made.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn note_control(&self) -> Result<(), IdentityError> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if !identity.has_control {
+            let noted = Identity { has_control: true, ..identity.clone() };
+            self.dir.write(&noted)?;
+            *identity = noted;
+        }
+        Ok(())
+    }
+
     /// The newest catalog.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {

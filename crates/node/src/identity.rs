@@ -21,6 +21,9 @@ pub struct Identity {
     pub node: NodeId,
     /// Where the catalog can be watched until the mirrored one says better.
     pub aggregators: Vec<String>,
+    /// Of an aggregator: whether its control group's log was made, so that it must be there ever after.
+    #[serde(default)]
+    pub has_control: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -113,8 +116,14 @@ impl DataDir {
             }
             return Ok((dir, identity));
         }
-        let identity =
-            Identity { role, store: fresh, cluster: None, node: NodeId(0), aggregators: Vec::new() };
+        let identity = Identity {
+            role,
+            store: fresh,
+            cluster: None,
+            node: NodeId(0),
+            aggregators: Vec::new(),
+            has_control: false,
+        };
         dir.write(&identity)?;
         Ok((dir, identity))
     }

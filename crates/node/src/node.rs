@@ -59,17 +59,17 @@ pub enum StartError {
     Rpc(#[from] ServeError),
     /// The data directory belongs to a member of the cluster that listens elsewhere.
     #[error(
-        "the data directory belongs to {node} of cluster {cluster}, whose ports are {expected}, but this node was given {given}; give the right --data-dir or the right ports"
+        "the data directory belongs to {node} of cluster {cluster}, whose RPC port is {expected}, but this node was given {given}; give the right --data-dir or the right ports"
     )]
     OtherPlace {
         /// The member.
         node: NodeId,
         /// Its cluster.
         cluster: ClusterId,
-        /// Its ports.
-        expected: String,
+        /// Its RPC port.
+        expected: u16,
         /// What was given.
-        given: String,
+        given: u16,
     },
     /// An aggregator that was a member has lost what it promised to the others.
     #[error(
@@ -107,20 +107,19 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Refuses a data directory of a member that listens elsewhere, of this cluster or of another. The host is not compared:
-/// a node may listen on all addresses.
+/// Refuses a data directory of a member that listens elsewhere, of this cluster or of another. Only the RPC port is
+/// compared, which the node itself has told the cluster: hosts and SQL ports may be mapped on their way to others.
 ///
 /// # Errors
 /// [`StartError::OtherPlace`].
 pub fn check_place(context: &Context) -> Result<(), StartError> {
     let (catalog, config) = (context.catalog(), &context.config);
     let (Some(cluster), Some(own)) = (catalog.cluster(), catalog.node(context.node())) else { return Ok(()) };
-    let (expected, given) = ((own.sql_port, own.rpc_port), (config.sql_port, config.rpc_port));
+    let (expected, given) = (own.rpc_port, config.rpc_port);
     if expected == given {
         return Ok(());
     }
-    let shown = |(sql, rpc): (u16, u16)| format!("{sql} (SQL) and {rpc} (RPC)");
-    Err(StartError::OtherPlace { node: own.id, cluster, expected: shown(expected), given: shown(given) })
+    Err(StartError::OtherPlace { node: own.id, cluster, expected, given })
 }
 
 fn listen(
@@ -155,6 +154,8 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
     let incarnation = Incarnation(rand::random());
     let pulse = Arc::new(Pulse::new(Place::new(member), incarnation, identity.store));
     let shutdown = CancellationToken::new();
+    // However this ends: what was started knows that it is to stop.
+    let _stop = shutdown.clone().drop_guard();
     let context = Arc::new(Context::new(
         config.clone(),
         Clock::start(),

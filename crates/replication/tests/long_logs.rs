@@ -152,10 +152,12 @@ fn a_replica_whose_copy_takes_long_finds_the_log_after_it() {
     let trimmed = write_until(&mut instance, RECORDS + 20_000, vec![]);
     assert!(trimmed.iter().all(|first| *first <= at.next()), "the copy is as of {at}, but {trimmed:?}");
     let sent = Event::ProvisionSent { peer: REPLICA, link: 1, at };
-    let effects = instance.step(Instant(0), [sent]);
+    let has = Message::Ack { epoch: Epoch(1), durable: at };
+    let has = Event::Received { peer: REPLICA, link: 1, message: has };
+    let effects = instance.step(Instant(0), [sent, has]);
     let from =
         effects.iter().find_map(|e| if let Effect::ReadLog { from, .. } = e { Some(*from) } else { None });
-    assert!(from.is_none_or(|from| from == at.next()), "{from:?}");
+    assert_eq!(from, Some(at.next()));
 
     // It goes away: nobody needs the old records any more.
     let down = Event::LinkDown { peer: REPLICA, link: 1 };

@@ -47,7 +47,13 @@ impl Addresses {
         }
         let last = self.0.entry(place.to_owned()).or_default();
         match timeout(PATIENCE, lookup_host(place)).await {
-            Ok(Ok(mut found)) => *last = found.next().or(*last),
+            // A name may have several, in any order; to move is to forget what was seen of the node.
+            Ok(Ok(found)) => {
+                let found: Vec<SocketAddr> = found.collect();
+                if !last.is_some_and(|last| found.contains(&last)) {
+                    *last = found.first().copied().or(*last);
+                }
+            }
             Ok(Err(error)) => warn!(place, %error, "a node's name cannot be resolved"),
             Err(_) => warn!(place, "a node's name is not resolved in time"),
         }

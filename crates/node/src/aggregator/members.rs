@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_catalog::Catalog;
 use baton_consensus::Address;
 use baton_model::NodeId;
 use tokio::time::sleep;
@@ -15,32 +14,35 @@ use tracing::{debug, info};
 
 use super::Aggregator;
 
-/// What could not be done is tried again after this.
+/// Without any news, the members are looked at this often.
 const AGAIN: Duration = Duration::from_secs(1);
+/// What could not be done is tried again after this.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Runs until the node stops; acts only while this node is the master aggregator.
 pub async fn keep(aggregator: Arc<Aggregator>) {
     let mut catalogs = aggregator.context.watch_catalog();
     let mut statuses = aggregator.watch_group();
+    let mut is_done = true;
     loop {
         tokio::select! {
             changed = catalogs.changed() => if changed.is_err() { return },
             changed = statuses.changed() => if changed.is_err() { return },
-            () = sleep(AGAIN) => {}
+            () = sleep(if is_done { AGAIN } else { SOON }) => {}
             () = aggregator.context.shutdown.cancelled() => return,
         }
-        let catalog = catalogs.borrow_and_update().clone();
+        catalogs.borrow_and_update();
         statuses.borrow_and_update();
-        if !aggregator.group_status().is_leader || catalog.cluster().is_none() {
+        if !aggregator.group_status().is_leader {
             continue;
         }
         let reconciled = tokio::select! {
-            reconciled = aggregator.reconcile_members(&catalog) => reconciled,
+            reconciled = aggregator.reconcile_members() => reconciled,
             () = aggregator.context.shutdown.cancelled() => return,
         };
+        is_done = reconciled.is_ok();
         if let Err(error) = reconciled {
             debug!(%error, "the control group's members are not what the catalog says yet");
-            sleep(AGAIN).await;
         }
     }
 }
@@ -54,30 +56,44 @@ impl Aggregator {
 
     /// Brings the members of the control group to what the catalog says. For the master aggregator.
     ///
+    /// What can be done is done, whoever does not follow: a dead voter must go although another newcomer is dead too.
+    ///
     /// # Errors
-    /// Why it could not be done now.
-    async fn reconcile_members(&self, catalog: &Catalog) -> Result<(), String> {
+    /// Why some of it could not be done now.
+    async fn reconcile_members(&self) -> Result<(), String> {
         let Some(group) = self.group() else { return Ok(()) };
+        group.linearize().await.map_err(|error| error.to_string())?;
+        let catalog = group.catalog();
+        if catalog.cluster().is_none() {
+            return Ok(());
+        }
         let status = group.status();
         let members: BTreeSet<NodeId> = status.voters.union(&status.learners).copied().collect();
-        let mut lagging = None;
+        let wanted: BTreeSet<NodeId> =
+            catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
+        let possible: BTreeSet<NodeId> = wanted
+            .iter()
+            .copied()
+            .filter(|voter| status.voters.contains(voter) || group.follows(*voter))
+            .collect();
+        let mut undone = None;
+        // A change that was begun by a master aggregator that died is finished by asking for its end again.
+        if !possible.is_empty() && (possible != status.voters || !status.is_settled) {
+            info!(?possible, "changing the voting members");
+            group.set_voters(possible.clone()).await.map_err(|error| error.to_string())?;
+        }
+        for member in members.iter().filter(|member| catalog.node(**member).is_none()) {
+            group.remove(*member).await.map_err(|error| error.to_string())?;
+        }
         for node in catalog.aggregators().filter(|node| !members.contains(&node.id)) {
             let address = Address { host: node.host.clone(), rpc_port: node.rpc_port };
             if let Err(error) = group.add_learner(node.id, address).await {
-                lagging = Some(error.to_string());
+                undone = Some(format!("{}: {error}", node.id));
             }
         }
-        let voters: BTreeSet<NodeId> =
-            catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
-        // A change that was begun by a master aggregator that died is finished by asking for its end again.
-        if !voters.is_empty() && (voters != status.voters || !status.is_settled) {
-            info!(?voters, "changing the voting members");
-            group.set_voters(voters).await.map_err(|error| error.to_string())?;
+        if undone.is_none() && possible != wanted {
+            undone = Some(format!("{:?} do not follow yet", wanted.difference(&possible)));
         }
-        let gone = members.iter().filter(|member| catalog.node(**member).is_none());
-        for member in gone {
-            group.remove(*member).await.map_err(|error| error.to_string())?;
-        }
-        lagging.map_or(Ok(()), Err)
+        undone.map_or(Ok(()), Err)
     }
 }

@@ -114,9 +114,9 @@ impl Aggregator {
             positions: Positions::default(),
         });
         if context.identity().cluster.is_some() {
-            // RocksDB's own pointer to what is there: without it, the store would be created anew.
+            // CURRENT is RocksDB's own pointer to what is there: without it, the store would be created anew.
             let folder = context.dir().path();
-            if !folder.join("CURRENT").exists() {
+            if context.identity().has_control && !folder.join("CURRENT").exists() {
                 return Err(StartError::ControlLost(folder.to_path_buf()));
             }
             aggregator.open_group().await?;
@@ -145,6 +145,7 @@ impl Aggregator {
                     .await
                     .map_err(|error| StartError::Internal(error.to_string()))?;
                 let group = Arc::new(group);
+                self.context.note_control()?;
                 self.context.publish_catalog(group.catalog());
                 let following = Arc::clone(self).follow_group(Arc::clone(&group));
                 tripwire::spawn("the control group's follower", &self.context.shutdown, following);

@@ -1,8 +1,9 @@
 //! The store of a leaf's partitions, and whether it is the one that the cluster counts on.
 //!
-//! * S4: the life of the data directory is written in two places, its identity and the store itself. If they differ,
-//!   what the cluster believes to be on this disk is not there any more, and the leaf must say so: it comes back with
-//!   another life, as if its whole disk had been replaced. Whoever decides about its instances does so in the catalog.
+//! * S4: the life of the data directory is written in two places, its identity and the store itself. If the store has
+//!   none, what the cluster believes to be on this disk is not there any more, and the leaf must say so: it comes back
+//!   with another life, as if its whole disk had been replaced. Whoever decides about its instances does so in the
+//!   catalog. If the store has another one, it is another leaf's, and nothing of it is touched.
 
 use baton_model::StoreId;
 use baton_storage::DataStore;
@@ -11,24 +12,24 @@ use tracing::warn;
 use super::LeafError;
 use crate::identity::{DataDir, Identity};
 
-/// Opens, or creates, the store. If it is not the one that this identity speaks of, both get a fresh life, durably,
-/// before anybody is told of the old one.
+/// Opens, or creates, the store. If it was lost, it and the identity get a fresh life, durably, before anybody is told of
+/// the old one.
 ///
 /// # Errors
-/// If the disk cannot be read or written.
+/// If the disk cannot be read or written, or has another leaf's data.
 pub fn open_data(dir: &DataDir, identity: &mut Identity, fresh: StoreId) -> Result<DataStore, LeafError> {
     let store = DataStore::open(&dir.path().join("data"))?;
     let found = store.store_id()?;
-    if found == Some(identity.store) {
-        return Ok(store);
+    match found {
+        Some(found) if found == identity.store => return Ok(store),
+        Some(_) => return Err(LeafError::OthersData(dir.path().join("data"))),
+        None => {}
     }
-    // A node that never was in a cluster has promised nothing to anybody.
-    if identity.cluster.is_some() {
-        let (expected, found) =
-            (identity.store, found.map_or_else(|| "none".to_owned(), |id| id.to_string()));
-        warn!(%expected, found, "the data of this leaf was lost or exchanged; it comes back with an empty disk");
+    // A node that never was in a cluster has promised nothing to anybody; and a store is stamped before its first row.
+    if identity.cluster.is_some() && store.partitions()?.is_empty() {
+        warn!(expected = %identity.store, "the data of this leaf was lost; it comes back with an empty disk");
         identity.store = fresh;
-        // First here: after a crash in between the two differ still.
+        // First here: after a crash in between the store still has none.
         dir.write(identity)?;
     }
     store.set_store_id(identity.store)?;
@@ -81,7 +82,11 @@ mod tests {
         join(&here);
         fs::remove_dir_all(here.join("data")).unwrap();
         fs::rename(there.join("data"), here.join("data")).unwrap();
-        assert_eq!(start(&here, THIRD), THIRD);
+        let (dir, mut identity) = DataDir::open(&here, NodeRole::Leaf, THIRD).unwrap();
+        assert!(matches!(open_data(&dir, &mut identity, THIRD), Err(LeafError::OthersData(_))));
+        assert_eq!(identity.store, FIRST, "nothing was changed");
+        let store = DataStore::open(&here.join("data")).unwrap();
+        assert_eq!(store.store_id().unwrap(), Some(SECOND));
     }
 
     #[test]

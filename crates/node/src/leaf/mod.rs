@@ -42,6 +42,9 @@ pub enum LeafError {
     /// The data directory's identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The data folder is not this leaf's.
+    #[error("{0} holds the data of another leaf; give this one its own, or an empty one")]
+    OthersData(std::path::PathBuf),
     /// A record of a log, or what is kept beside it, is not what this version writes.
     #[error("the log of partition {0} has something that this version cannot read")]
     GarbledLog(PartitionId),

@@ -204,14 +204,12 @@ async fn a_retry_waits_for_its_first_run_and_does_not_give_up_waiting_for_its_lo
     stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
     let (first, retry) = (stage.insert(1, vec![row(1, 1)]), stage.insert(1, vec![row(1, 1)]));
     let other = async {
-        sleep(Duration::from_millis(20)).await;
-        stage.insert(2, vec![row(1, 1)]).await
-    };
-    let release = async {
-        sleep(Duration::from_millis(300)).await;
+        sleep(Duration::from_millis(200)).await;
+        let other = stage.insert(2, vec![row(1, 1)]).await;
         stage.see(3, HERE, &[(THERE, SyncState::Async)]).await;
+        other
     };
-    let (first, retry, other, ()) = tokio::join!(first, retry, other, release);
+    let (first, retry, other) = tokio::join!(first, retry, other);
     assert_eq!((first, retry), (Ok(1), Ok(1)), "they waited longer than a lock is waited for");
     assert_eq!(code(&other.unwrap_err()), Some(ErrorCode::LockWaitTimeout));
     assert_eq!(stage.insert(1, vec![row(1, 1)]).await, Ok(1), "once more, and still the first outcome");
