@@ -23,13 +23,20 @@ fn writer() {
     let folder = Path::new(&folder);
     let data = DataStore::open(&folder.join("data")).unwrap();
     let control = ControlStore::open(&folder.join("control")).unwrap();
-    let first = data.log_bounds(PARTITION).unwrap().map_or(1, |bounds| bounds.last.0 + 1);
-    let mut out = std::io::stdout();
-    for n in first.. {
-        let lsn = Lsn(n);
-        data.append(PARTITION, &[(lsn, vec![7; 300])]).unwrap();
+    let last = data.log_bounds(PARTITION).unwrap().map_or(0, |bounds| bounds.last.0);
+    let apply = |n: u64| {
         let row = (TABLE, n.to_be_bytes().to_vec(), Some(vec![7; 300]));
-        data.apply(PARTITION, lsn, [row], &[("last", &n.to_be_bytes())]).unwrap();
+        data.apply(PARTITION, Lsn(n), [row], &[("last", &n.to_be_bytes())]).unwrap();
+    };
+    // What the last child had begun when it was killed is finished, as an instance does.
+    (data.applied(PARTITION).unwrap().0 + 1..=last).for_each(apply);
+    for n in control.last_entry().unwrap().map_or(0, |(n, _)| n) + 1..=last {
+        control.append([(n, vec![7; 300])]).unwrap();
+    }
+    let mut out = std::io::stdout();
+    for n in last + 1.. {
+        data.append(PARTITION, &[(Lsn(n), vec![7; 300])]).unwrap();
+        apply(n);
         control.append([(n, vec![7; 300])]).unwrap();
         if n % 7 == 0 {
             data.trim_before(PARTITION, Lsn(n.saturating_sub(50))).unwrap();
