@@ -1,6 +1,7 @@
 //! What the master aggregator sees of its nodes at one moment: the judged evidence, as far as failover needs it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use baton_model::{Incarnation, Instant, Lsn, NodeId, PartitionId, StoreId};
 use baton_policy::Health;
@@ -33,7 +34,8 @@ pub struct Sight {
     pub nodes: BTreeMap<NodeId, NodeSight>,
     /// The ends of the instances' logs, as their leaves told them last. A moment old, and not always there: every
     /// `Sync` replica has what was acknowledged, so a position may rank candidates and never makes one.
-    pub positions: BTreeMap<(NodeId, PartitionId), Lsn>,
+    /// Shared, because a sight is made at every tick and positions are seldom looked at.
+    pub positions: Arc<BTreeMap<(NodeId, PartitionId), Lsn>>,
 }
 
 impl Sight {

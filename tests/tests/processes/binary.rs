@@ -69,6 +69,26 @@ fn a_node_of_another_cluster_is_refused() {
 }
 
 #[test]
+fn a_data_folder_of_another_cluster_is_a_clear_error() {
+    alone(ClusterSpec::new(1, 1).without_replicas(), async |first| {
+        let second = baton_tests::Cluster::start(&ClusterSpec::new(1, 1).without_replicas()).await?;
+        // Every node has its catalog: its partitions are there.
+        first.create_database("PARTITIONS 2").await?;
+        for name in ["l1", "a1"] {
+            let (owner, other) = (first.node(name)?, second.node(name)?);
+            first.kill9(name).await?;
+            second.kill9(name).await?;
+            let misled = StraySpec { data_dir: owner.datadir, ..StraySpec::in_place_of(&other) };
+            let (code, text) = misled.run_to_end().await?;
+            ensure!(code == 4, "exit code {code}: {text}");
+            let words = ["belongs to", "cluster", "--data-dir"];
+            said(&format!("the folder of another cluster's {name}"), &(code, text), &words)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn what_a_node_is_not_told_is_a_clear_error() {
     scenario::run(async {
         let folder = tempfile::tempdir()?;

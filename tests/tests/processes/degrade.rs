@@ -47,8 +47,7 @@ fn a_write_waits_5_seconds_for_a_silent_replica_which_is_async_until_it_wakes() 
             "a write while the replica is silent",
             waited.as_secs_f64() * 1e3,
             SYNC_REPLICA_TIMEOUT_MS,
-            // A primary that is late itself gives its replica that time, too.
-            1500.0,
+            1000.0,
         )?;
         let state = sync_state(cluster).await?;
         ensure!(state == "async", "a write went on while the replica is {state}");

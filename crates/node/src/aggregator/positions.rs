@@ -19,15 +19,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A leaf that does not tell within this keeps what it told last.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The ends of the instances' logs.
+type Told = Arc<BTreeMap<(NodeId, PartitionId), Lsn>>;
+
+/// The ends of the instances' logs. A round replaces them as a whole, so that to look at them costs nothing.
 #[derive(Debug, Default)]
-pub struct Positions(Mutex<BTreeMap<NodeId, Vec<(PartitionId, Lsn)>>>);
+pub struct Positions(Mutex<Told>);
 
 impl Positions {
     /// What was told last.
-    pub fn told(&self) -> BTreeMap<(NodeId, PartitionId), Lsn> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().flat_map(|(leaf, all)| all.iter().map(|(id, last)| ((*leaf, *id), *last))).collect()
+    pub fn told(&self) -> Told {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, told: BTreeMap<(NodeId, PartitionId), Lsn>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(told);
     }
 }
 
@@ -37,7 +42,7 @@ pub async fn gather(aggregator: Arc<Aggregator>) {
         if aggregator.group_status().is_leader {
             ask_all(&aggregator).await;
         } else {
-            aggregator.positions.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            aggregator.positions.set(BTreeMap::new());
         }
         tokio::select! {
             () = sleep(AGAIN) => {}
@@ -52,13 +57,14 @@ async fn ask_all(aggregator: &Aggregator) {
         let answer = aggregator.context.ask(&leaf.rpc_address(), &Request::Instances, PATIENCE).await;
         match answer {
             Ok(Response::Instances(told)) => {
-                Some((leaf.id, told.into_iter().map(|one| (one.partition, one.last)).collect()))
+                told.into_iter().map(|one| ((leaf.id, one.partition), one.last)).collect::<Vec<_>>()
             }
-            _ => None,
+            _ => Vec::new(),
         }
     });
     let answers = join_all(asked).await;
-    let mut told = aggregator.positions.0.lock().unwrap_or_else(PoisonError::into_inner);
-    told.retain(|leaf, _| catalog.node(*leaf).is_some());
+    let mut told = BTreeMap::clone(&aggregator.positions.told());
+    told.retain(|(_, partition), _| catalog.partition(*partition).is_some());
     told.extend(answers.into_iter().flatten());
+    aggregator.positions.set(told);
 }

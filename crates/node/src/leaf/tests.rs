@@ -9,7 +9,7 @@ use baton_model::{
     AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Epoch, Incarnation, Key, Lsn,
     NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema, encode_row,
 };
-use baton_replication::{Settings, View};
+use baton_replication::{Known, Settings, View};
 use baton_sql::{Access, ChangeProgram, ScanRequest};
 use baton_transport::heartbeat::Pulse;
 use baton_transport::{Clock, Identity as Place, Member};
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::partition::Input;
 use super::*;
 use crate::config::NodeConfig;
 use crate::identity::DataDir;
@@ -85,6 +86,21 @@ impl Stage {
             }
         };
         timeout(LONG, serves).await.expect("it does so soon");
+    }
+
+    /// Until the statement is in the log, and so holds its locks, and waits for its commit.
+    async fn wait_until_in_flight(&self, statement: u128) {
+        let statement = StatementId(statement);
+        let instance = self.instance();
+        let in_flight = async {
+            while !matches!(
+                instance.ask(|reply| Input::Known { statement, reply }).await,
+                Some(Known::InFlight(_))
+            ) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(LONG, in_flight).await.expect("it is in the log soon");
     }
 
     async fn write(&self, statement: u128, operation: WriteOperation) -> Result<u64, DataRefusal> {
@@ -204,7 +220,7 @@ async fn a_retry_waits_for_its_first_run_and_does_not_give_up_waiting_for_its_lo
     stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
     let (first, retry) = (stage.insert(1, vec![row(1, 1)]), stage.insert(1, vec![row(1, 1)]));
     let other = async {
-        sleep(Duration::from_millis(200)).await;
+        stage.wait_until_in_flight(1).await;
         let other = stage.insert(2, vec![row(1, 1)]).await;
         stage.see(3, HERE, &[(THERE, SyncState::Async)]).await;
         other
@@ -222,7 +238,7 @@ async fn a_retry_whose_rows_others_hold_is_answered_at_once() {
     stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
     let other = stage.write(2, delete_all());
     let retry = async {
-        sleep(Duration::from_millis(20)).await;
+        stage.wait_until_in_flight(2).await;
         let retry = stage.insert(1, vec![row(1, 1)]).await;
         stage.see(3, HERE, &[(THERE, SyncState::Async)]).await;
         retry
