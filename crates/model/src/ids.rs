@@ -3,6 +3,7 @@
 //! Each id is its own type, so that a node can never be mistaken for a table.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,58 @@ impl fmt::Display for StatementId {
 impl fmt::Debug for StatementId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A transaction over several statements or partitions, named where it begins. Younger ones are greater: the upper half
+/// is the wall clock at its begin, the rest is drawn at random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct TransactionId(pub u128);
+
+impl TransactionId {
+    /// A transaction that begins now: microseconds since 1970 UTC, and random bits.
+    #[must_use]
+    pub const fn new(begun_us: u64, random: u64) -> Self {
+        Self((begun_us as u128) << 64 | random as u128)
+    }
+
+    /// When it began: microseconds since 1970 UTC, by the clock of its aggregator.
+    #[must_use]
+    pub const fn begun_us(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TransactionId {
+    type Err = std::num::ParseIntError;
+
+    /// The 32 hexadecimal digits that it prints.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(text, 16).map(Self)
+    }
+}
+
+impl TableId {
+    /// From here on, tables are the cluster's own: no schema names them, and no statement reaches them. Their rows are
+    /// replicated, copied and cut like all others.
+    pub const INTERNAL: Self = Self(u64::MAX - 255);
+
+    /// Whether it is one of the cluster's own.
+    #[must_use]
+    pub const fn is_internal(self) -> bool {
+        self.0 >= Self::INTERNAL.0
     }
 }
 

@@ -20,7 +20,7 @@ pub use blob::Blob;
 pub use hash::shard_ordinal;
 pub use ids::{
     CatalogIndex, ClusterId, DatabaseId, Epoch, Incarnation, Lsn, NodeId, PartitionId, StatementId, StoreId,
-    TableId,
+    TableId, TransactionId,
 };
 pub use key::{Key, KeyError, encode_key};
 pub use roles::{AggregatorRole, Durability, InstanceRole, NodeRole, NodeState, ReplicationMode, SyncState};

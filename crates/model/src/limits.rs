@@ -21,6 +21,15 @@ pub const FAILOVER_BUFFER_MS: u64 = 60_000;
 /// How long a write waits for a row lock before error 1205, unless `lock_wait_timeout_ms` says otherwise.
 pub const LOCK_WAIT_TIMEOUT_MS: u64 = 10_000;
 
+/// How long a transaction that does nothing keeps its locks, unless `transaction_idle_timeout_ms` says otherwise.
+pub const TRANSACTION_IDLE_TIMEOUT_MS: u64 = 300_000;
+/// Transactions that are open at one partition, at most; one more is refused.
+pub const TRANSACTIONS_OPEN_MAX: usize = 4_096;
+/// Outcomes of transactions that a partition remembers (S12).
+pub const TRANSACTION_OUTCOMES_KEPT: usize = 100_000;
+/// Savepoints of one transaction, at most.
+pub const SAVEPOINTS_MAX: usize = 1_024;
+
 /// Partitions of one database, at most.
 pub const PARTITIONS_MAX: u32 = 1024;
 /// Partitions per leaf of a database created without `PARTITIONS n`.

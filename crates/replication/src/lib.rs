@@ -9,6 +9,7 @@
 //! * S5: what carries an older epoch is refused.
 //! * S6: a log is cut at the last LSN that both epoch histories agree on.
 //! * S11: a primary that slept holds the time it slept against nobody.
+//! * S9: a [transaction] over several partitions is all or nothing.
 //! * S12: a statement that the log holds is never executed again; it is answered with its first outcome.
 //!
 //! Not here: rows and how a statement becomes mutations, disks, sockets, and any say in who is primary.
@@ -22,10 +23,11 @@ mod primary;
 mod print;
 mod record;
 mod replica;
+pub mod transaction;
 
 pub use history::History;
 pub use instance::{Effect, Event, Instance, Saved, Settings, View, WriteError};
-pub use locks::{Grant, LockTable, Owner};
+pub use locks::{Grant, LockTable, Owner, RowKey, deadlock};
 pub use message::Message;
 pub use outcomes::{Known, StatementOutcome};
 pub use primary::TICK_GAP_MAX;

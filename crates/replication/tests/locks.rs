@@ -77,13 +77,13 @@ proptest! {
         for (number, act) in acts.into_iter().enumerate() {
             match act {
                 Act::Acquire(rows) => {
-                    let owner = Owner(number as u64);
+                    let owner = Owner::Statement(number as u64);
                     let grant = locks.acquire(owner, rows.iter().cloned());
                     prop_assert_eq!(grant, model.acquire(owner, rows));
                 }
                 Act::Release(which) => {
                     let owners = model.owners();
-                    let owner = owners.get(which % owners.len().max(1)).copied().unwrap_or(Owner(u64::MAX));
+                    let owner = owners.get(which % owners.len().max(1)).copied().unwrap_or(Owner::Statement(u64::MAX));
                     prop_assert_eq!(locks.release(owner), model.release(owner));
                 }
             }
@@ -99,6 +99,6 @@ proptest! {
         }
         prop_assert_eq!(locks.waiting(), 0);
         let all = (1..3).flat_map(|table| (0..5).map(move |key| (TableId(table), vec![key])));
-        prop_assert_eq!(locks.acquire(Owner(1_000), all), Grant::Now, "all are free again");
+        prop_assert_eq!(locks.acquire(Owner::Statement(1_000), all), Grant::Now, "all are free again");
     }
 }

@@ -311,7 +311,7 @@ async fn meant(
 /// Row locks that are given back when this goes.
 struct Locks {
     instance: Arc<PartitionHandle>,
-    owner: Owner,
+    number: u64,
 }
 
 impl Locks {
@@ -320,15 +320,15 @@ impl Locks {
         instance: &Arc<PartitionHandle>,
         keys: impl IntoIterator<Item = (TableId, Key)>,
     ) -> (Self, Option<oneshot::Receiver<()>>) {
-        let owner = Owner(instance.next_owner());
-        let locks = Self { instance: Arc::clone(instance), owner };
+        let number = instance.next_owner();
+        let locks = Self { instance: Arc::clone(instance), number };
         let mut table = instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = match table.acquire(owner, keys) {
+        let wait = match table.acquire(Owner::Statement(number), keys) {
             Grant::Now => None,
             Grant::Later => {
                 let (grant, granted) = oneshot::channel();
                 let mut waiters = instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-                waiters.insert(owner.0, grant);
+                waiters.insert(number, grant);
                 Some(granted)
             }
         };
@@ -339,11 +339,13 @@ impl Locks {
 impl Drop for Locks {
     fn drop(&mut self) {
         let mut table = self.instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = table.release(self.owner);
+        let granted = table.release(Owner::Statement(self.number));
         let mut waiters = self.instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.remove(&self.owner.0);
+        waiters.remove(&self.number);
         for owner in granted {
-            if let Some(grant) = waiters.remove(&owner.0) {
+            if let Owner::Statement(number) = owner
+                && let Some(grant) = waiters.remove(&number)
+            {
                 let _ = grant.send(());
             }
         }
