@@ -58,7 +58,7 @@ pub struct Event {
 pub struct Decision {
     /// When, by the deciding node's clock.
     pub at: Moment,
-    /// `detection`, `election`, `promotion`.
+    /// `detection`, `election`, `promotion`, `degrade`.
     pub point: String,
     /// What it was about.
     pub subject: String,

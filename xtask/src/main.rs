@@ -5,6 +5,7 @@
 //! Not here: anything a cluster needs at run time; that is the binary's, in `crates/baton`.
 
 mod bench;
+mod checklist;
 mod checkout;
 mod demo;
 mod floors;

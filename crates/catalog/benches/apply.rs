@@ -161,7 +161,7 @@ fn apply(criterion: &mut Criterion) {
             let leaf = NodeId(2);
             let (incarnation, store) = (Incarnation(1), StoreId(1));
             log.apply(Command::SetNodeOffline { node: leaf, incarnation, reason: "it is a bench".into() });
-            log.apply(Command::SetNodeOnline { node: leaf, incarnation, store });
+            log.apply(Command::SetNodeOnline { node: leaf, incarnation, store, lost_tail: false });
         });
     });
     group.finish();

@@ -179,12 +179,12 @@ impl Catalog {
         }
     }
 
-    /// The node that serves a partition now: its primary, if that is online and has its data.
+    /// The node that serves a partition now: its primary, if that is online and surely has its data.
     #[must_use]
     pub fn serving(&self, id: PartitionId) -> Option<&Node> {
         let partition = self.partitions.get(&id)?;
         let node = self.nodes.get(&partition.primary)?;
-        (node.is_online() && !partition.primary_lost).then_some(node)
+        (node.is_online() && partition.has_able_primary()).then_some(node)
     }
 
     /// A global variable: what was set, or its default. None if there is no such variable.

@@ -108,6 +108,9 @@ pub enum Command {
         incarnation: Incarnation,
         /// The data directory it runs on.
         store: StoreId,
+        /// Whether what the run before did not sync may be gone: its machine went down under it. Counts only if this
+        /// is another run than the catalog knows.
+        lost_tail: bool,
     },
     /// Makes a `Sync` replica the primary at the next epoch (S4); the old primary becomes an `Async` replica.
     PromoteInstance {
@@ -163,6 +166,25 @@ pub enum Command {
         durability: Durability,
         /// Where its partitions go.
         placements: Vec<InstancePlacement>,
+    },
+    /// Changes what a database promises from now on. What is None stays.
+    AlterDatabase {
+        /// Its name.
+        name: String,
+        /// Whether its replicas rise to `Sync`.
+        replication: Option<ReplicationMode>,
+        /// Whether a write waits for the disk.
+        durability: Option<Durability>,
+    },
+    /// Says that everything that was acknowledged in a partition is synced on every member of its in-sync set, and that
+    /// whatever is acknowledged from now on will be.
+    NoteSynced {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch of the primary that says so.
+        epoch: Epoch,
+        /// The version of the partition that it acts under.
+        version: u64,
     },
     /// Drops a database with everything in it.
     DropDatabase {

@@ -106,6 +106,12 @@ pub struct Partition {
     pub primary: NodeId,
     /// Whether the primary came back without its data: it must not serve, and nobody may follow it.
     pub primary_lost: bool,
+    /// Whether the primary came back without what it had not synced, while a `Sync` replica has everything: it must not
+    /// serve. That replica takes over; or it loses its claim, and then the primary goes on with what it has.
+    pub primary_unsure: bool,
+    /// Whether something that was acknowledged may not be synced on every member of the in-sync set: always under
+    /// `ASYNC DURABILITY`, and after that until a primary under `SYNC DURABILITY` says otherwise.
+    pub unsynced: bool,
     /// The replicas and their states.
     pub replicas: BTreeMap<NodeId, SyncState>,
 }
@@ -128,6 +134,12 @@ impl Partition {
     /// The replicas that may be promoted (S4): the `Sync` ones.
     pub fn promotable(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.replicas.iter().filter(|(_, state)| **state == SyncState::Sync).map(|(node, _)| *node)
+    }
+
+    /// Whether the primary may act, as far as its data goes.
+    #[must_use]
+    pub fn has_able_primary(&self) -> bool {
+        !self.primary_lost && !self.primary_unsure
     }
 
     /// Every node that holds an instance, the primary's first.
@@ -218,6 +230,8 @@ pub mod event_type {
     pub const REPLICA_STATE: &str = "REPLICA_STATE";
     /// A database was created.
     pub const DATABASE_CREATED: &str = "DATABASE_CREATED";
+    /// What a database promises was changed.
+    pub const DATABASE_ALTERED: &str = "DATABASE_ALTERED";
     /// A database was dropped.
     pub const DATABASE_DROPPED: &str = "DATABASE_DROPPED";
     /// A global variable was set.

@@ -74,6 +74,10 @@ pub enum Rejection {
     NoSuchTransition(PartitionId, NodeId, SyncState),
     /// The node is offline.
     NodeOffline(NodeId),
+    /// Nobody serves the partition now.
+    PartitionOffline(PartitionId),
+    /// The partition's database does not ask for synced writes, or its primary has lost its data.
+    StillUnsynced(PartitionId),
     /// The instance exists already.
     InstanceExists(PartitionId, NodeId),
     /// The database exists.
@@ -126,6 +130,12 @@ impl fmt::Display for Rejection {
                 write!(f, "The instance of {partition} on {node} cannot become {state} from where it is")
             }
             Self::NodeOffline(node) => write!(f, "Node {node} is offline"),
+            Self::StillUnsynced(partition) => {
+                write!(f, "Partition {partition} is not to be taken for synced")
+            }
+            Self::PartitionOffline(partition) => {
+                write!(f, "Nobody serves partition {partition} now; try again once it is served")
+            }
             Self::InstanceExists(partition, node) => write!(f, "Node {node} already holds {partition}"),
             Self::DatabaseExists(name) => write!(f, "Can't create database '{name}'; database exists"),
             Self::NoSuchDatabase(name) => write!(f, "Unknown database '{name}'"),

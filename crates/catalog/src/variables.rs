@@ -95,6 +95,12 @@ pub const ALL: &[Variable] = &[
         "Where replicas go. `paired`: the replicas of a leaf's partitions are all on its pair.",
     ),
     variable(
+        "leaf_read_lease",
+        "ON",
+        Kind::Switch,
+        "Whether a primary shows what it reads only while the master aggregator has confirmed that it still is one.",
+    ),
+    variable(
         "lock_wait_timeout_ms",
         "10000",
         Kind::Number(1, 600_000),
@@ -110,7 +116,7 @@ pub const ALL: &[Variable] = &[
         "sync_replica_timeout_ms",
         "5000",
         Kind::Number(100, 600_000),
-        "Milliseconds without an acknowledgement after which a primary asks for its replica to be made async.",
+        "Milliseconds without an acknowledgement after which `classic` has a primary go on without its replica; no policy waits for more than three times that.",
     ),
 ];
 

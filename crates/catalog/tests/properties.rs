@@ -21,12 +21,14 @@ enum Intent {
     AddNode { port: u16, leaf: bool, group: u32 },
     RemoveNode(u64),
     Offline { node: u64, right: bool },
-    Online { node: u64, incarnation: u64, store: u64 },
+    Online { node: u64, incarnation: u64, store: u64, lost_tail: bool },
     Promote { partition: usize, epoch: i64, to: u64 },
     NoteOffline(usize),
     SetSync { partition: usize, epoch: i64, version: i64, replica: u64, state: SyncState },
     AddReplica { partition: usize, version: i64, node: u64 },
     CreateDatabase { name: u8, lenient: bool, modes: u8, placements: Vec<(u64, Vec<u64>)> },
+    AlterDatabase { name: u8, modes: u8 },
+    NoteSynced { partition: usize, epoch: i64, version: i64 },
     DropDatabase { name: u8, lenient: bool },
     CreateTable { database: u8, name: u8, columns: u8, reference: bool, lenient: bool },
     DropTable { database: u8, name: u8, lenient: bool },
@@ -55,9 +57,9 @@ fn state() -> impl Strategy<Value = SyncState> {
 
 fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
-        AddNode, AddReplica, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable, Found,
-        InstallPolicy, NoteOffline, Offline, Online, Promote, RecordDecision, RecordEvent, RemoveNode,
-        SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
+        AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
+        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Promote, RecordDecision, RecordEvent,
+        RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
     let at_least = prop_oneof![0_u64..20, Just(u64::MAX)];
@@ -66,8 +68,9 @@ fn simple() -> impl Strategy<Value = Intent> {
         2 => (0_u16..6, any::<bool>(), 1_u32..3).prop_map(|(port, leaf, group)| AddNode { port, leaf, group }),
         1 => node().prop_map(RemoveNode),
         3 => (node(), any::<bool>()).prop_map(|(node, right)| Offline { node, right }),
-        4 => (node(), 0_u64..3, 0_u64..2)
-            .prop_map(|(node, incarnation, store)| Online { node, incarnation, store }),
+        4 => (node(), 0_u64..3, 0_u64..2, any::<bool>()).prop_map(
+            |(node, incarnation, store, lost_tail)| Online { node, incarnation, store, lost_tail }
+        ),
         4 => (0_usize..6, few(), node()).prop_map(|(partition, epoch, to)| Promote { partition, epoch, to }),
         1 => (0_usize..6).prop_map(NoteOffline),
         8 => (0_usize..6, few(), few(), node(), state()).prop_map(
@@ -78,6 +81,9 @@ fn simple() -> impl Strategy<Value = Intent> {
         2 => (0_u8..4, any::<bool>(), 0_u8..4, placements).prop_map(
             |(name, lenient, modes, placements)| CreateDatabase { name, lenient, modes, placements }
         ),
+        2 => (0_u8..4, any::<u8>()).prop_map(|(name, modes)| AlterDatabase { name, modes }),
+        2 => (0_usize..6, few(), few())
+            .prop_map(|(partition, epoch, version)| NoteSynced { partition, epoch, version }),
         1 => (0_u8..4, any::<bool>()).prop_map(|(name, lenient)| DropDatabase { name, lenient }),
         3 => (0_u8..3, 0_u8..4, 0_u8..3, any::<bool>(), any::<bool>()).prop_map(
             |(database, name, columns, reference, lenient)| CreateTable { database, name, columns, reference, lenient }
@@ -179,10 +185,11 @@ impl Intent {
                 },
                 reason: "silent".into(),
             },
-            Self::Online { node, incarnation, store } => Command::SetNodeOnline {
+            Self::Online { node, incarnation, store, lost_tail } => Command::SetNodeOnline {
                 node: NodeId(*node),
                 incarnation: Incarnation(*incarnation),
                 store: StoreId(*store),
+                lost_tail: *lost_tail,
             },
             Self::Promote { partition: place, epoch, to } => {
                 let (id, at, _) = partition(catalog, *place);
@@ -221,6 +228,21 @@ impl Intent {
                     })
                     .collect(),
             },
+            Self::AlterDatabase { name, modes } => Command::AlterDatabase {
+                name: format!("db{name}"),
+                replication: [None, Some(ReplicationMode::Sync), Some(ReplicationMode::Async)]
+                    [usize::from(modes % 3)],
+                durability: [None, Some(Durability::Sync), Some(Durability::Async)]
+                    [usize::from(modes / 3 % 3)],
+            },
+            Self::NoteSynced { partition: place, epoch, version } => {
+                let (id, at, of) = partition(catalog, *place);
+                Command::NoteSynced {
+                    partition: id,
+                    epoch: Epoch(off(at, *epoch)),
+                    version: off(of, *version),
+                }
+            }
             Self::DropDatabase { name, lenient } => {
                 Command::DropDatabase { name: format!("db{name}"), if_exists: *lenient }
             }
@@ -382,6 +404,12 @@ fn check_step(
         if database.replication == ReplicationMode::Async {
             assert_eq!(partition.in_sync_replicas().count(), 0, "nobody is in sync in {database:?}");
         }
+        if database.durability == Durability::Async {
+            assert!(partition.unsynced, "checklist 9: {partition:?} in {database:?}");
+        }
+        if partition.primary_unsure {
+            assert!(partition.promotable().next().is_some(), "checklist 10: {partition:?} waits for nobody");
+        }
         let Some(old) = before.partition(partition.id) else {
             if !matches!(command, Command::Batch(_)) {
                 assert_eq!((partition.epoch, partition.version), (Epoch(1), 1));
@@ -401,6 +429,9 @@ fn check_step(
                 assert_eq!(state, Some(&SyncState::Sync), "S4: {old:?} ⇨ {partition:?}");
                 assert!(before.node(partition.primary).is_some_and(|node| node.is_online()));
                 assert_eq!(partition.replicas.get(&old.primary), Some(&SyncState::Async));
+            }
+            if old.unsynced && !partition.unsynced {
+                assert!(matches!(command, Command::NoteSynced { .. }), "{old:?} ⇨ {partition:?}");
             }
             for (node, state) in &partition.replicas {
                 if *state == SyncState::Sync && old.replicas.get(node) != Some(&SyncState::Sync) {

@@ -64,11 +64,12 @@ impl Runner for Story {
                 incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
                 reason: "silent".into(),
             },
-            // online n2 run=2 [disk=2]
+            // online n2 run=2 [disk=2] [tail=lost] : perhaps without what the run before did not sync.
             "online" => Command::SetNodeOnline {
                 node: node(&mut args)?,
                 incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
                 store: StoreId(number(&mut args, "disk")?.unwrap_or(1)),
+                lost_tail: args.take_key("tail") == Some("lost"),
             },
             // promote n3 epoch=1
             "promote" => Command::PromoteInstance {
@@ -95,6 +96,26 @@ impl Runner for Story {
                 partition: PARTITION,
                 version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
                 node: node(&mut args)?,
+            },
+            // alter [replication=async] [durability=sync]
+            "alter" => Command::AlterDatabase {
+                name: "db".into(),
+                replication: match args.take_key("replication") {
+                    Some("sync") => Some(ReplicationMode::Sync),
+                    Some("async") => Some(ReplicationMode::Async),
+                    _ => None,
+                },
+                durability: match args.take_key("durability") {
+                    Some("sync") => Some(Durability::Sync),
+                    Some("async") => Some(Durability::Async),
+                    _ => None,
+                },
+            },
+            // synced [epoch=1] [version=1] : as said by the primary, now or at another time.
+            "synced" => Command::NoteSynced {
+                partition: PARTITION,
+                epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
+                version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
             },
             "drop" => Command::DropDatabase { name: "db".into(), if_exists: false },
             name => return Err(format!("unknown command {name}").into()),
@@ -139,9 +160,14 @@ impl Story {
 fn show(partition: &Partition) -> String {
     let replicas: Vec<String> =
         partition.replicas.iter().map(|(id, state)| format!("{id} {state}")).collect();
-    let Partition { id, epoch, version, primary, primary_lost, .. } = partition;
-    let lost = if *primary_lost { " (lost)" } else { "" };
-    format!("{id} {epoch} v{version} primary={primary}{lost} [{}]", replicas.join(", "))
+    let Partition { id, epoch, version, primary, primary_lost, primary_unsure, unsynced, .. } = partition;
+    let lost = match (primary_lost, primary_unsure) {
+        (true, _) => " (lost)",
+        (false, true) => " (unsure)",
+        _ => "",
+    };
+    let unsynced = if *unsynced { " unsynced" } else { "" };
+    format!("{id} {epoch} v{version} primary={primary}{lost} [{}]{unsynced}", replicas.join(", "))
 }
 
 fn found() -> Command {

@@ -49,6 +49,9 @@ pub struct Report {
     pub incarnation: Incarnation,
     /// The life of its data directory; another one than before means that its disk was lost.
     pub store: StoreId,
+    /// Whether its machine went down under the run before, so that what that one did not sync may be gone. The same for
+    /// as long as the process runs.
+    pub lost_tail: bool,
     /// Whether it is a member of the cluster; a process that lives but forgot who it is says no.
     pub joined: bool,
     /// The catalog version it has applied.

@@ -9,9 +9,11 @@
 
 mod detector;
 mod evidence;
+mod lease;
 mod step;
 mod watched;
 
 pub use detector::Detector;
 pub use evidence::{Evidence, Health, Observation, Report, Sighting, Vitals, Witness};
+pub use lease::{Grant, LEASE, Lease, Lender, MARGIN};
 pub use step::{Effect, Event};

@@ -75,11 +75,12 @@ impl Plan {
                         });
                     }
                 }
-                Problem::ReturnedNode { node, incarnation, store } => {
+                Problem::ReturnedNode { node, incarnation, store, lost_tail } => {
                     plan.commands.push(Command::SetNodeOnline {
                         node: *node,
                         incarnation: *incarnation,
                         store: *store,
+                        lost_tail: *lost_tail,
                     });
                 }
                 Problem::DeadPrimary { partition, candidates } => {
@@ -176,7 +177,7 @@ impl Plan {
 }
 
 /// Another number for each partition and each version of the catalog.
-fn seed(catalog: &Catalog, partition: PartitionId) -> u64 {
+pub(crate) fn seed(catalog: &Catalog, partition: PartitionId) -> u64 {
     let place = u64::from(partition.ordinal) << 32 | partition.database.0;
     catalog.index().0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place.wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }

@@ -28,6 +28,8 @@ pub enum Problem {
         incarnation: Incarnation,
         /// The data directory that it runs on.
         store: StoreId,
+        /// Whether it may lack what the run before did not sync.
+        lost_tail: bool,
     },
     /// A partition's primary is dead, and there are replicas that may take over.
     DeadPrimary {
@@ -96,7 +98,8 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
         {
             let changed = incarnation != node.incarnation || store != node.store;
             if changed && node.is_online() || (changed || !node.is_online()) && auto_attach {
-                found.push(Problem::ReturnedNode { node: node.id, incarnation, store });
+                let lost_tail = seen.lost_tail;
+                found.push(Problem::ReturnedNode { node: node.id, incarnation, store, lost_tail });
             }
         }
     }
@@ -122,7 +125,7 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
         if partition.instances().any(|node| returning.contains(&node)) {
             continue;
         }
-        if partition.primary_lost || dead(partition.primary) {
+        if !partition.has_able_primary() || dead(partition.primary) {
             found.extend(without_primary(catalog, sight, partition, &dead));
         } else {
             let dead_replicas = partition.in_sync_replicas().filter(|replica| {
@@ -144,7 +147,7 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
 }
 
 /// None while it is not clear whether a candidate lives: to wait costs a moment, to promote a dead one costs the
-/// partition.
+/// partition. None, too, while the old primary may still show what it reads.
 fn without_primary(
     catalog: &Catalog,
     sight: &Sight,
@@ -155,6 +158,11 @@ fn without_primary(
     let safe: Vec<NodeId> = partition.promotable().filter(|node| !dead(*node)).collect();
     let candidates: Vec<NodeId> =
         safe.iter().copied().filter(|node| sight.is_well_since_failure_of(*node, failed)).collect();
+    // Checklist 11: not before it has ceased to read. A primary that came back without all
+    // of its data does not read at all.
+    if !candidates.is_empty() && dead(failed) && sight.may_read(failed) {
+        return None;
+    }
     if !candidates.is_empty() {
         return Some(Problem::DeadPrimary { partition: partition.id, candidates });
     }
@@ -172,7 +180,11 @@ fn without_primary(
             format!("the replica on {} is {state}", catalog.address_of(node))
         })
         .collect();
-    let what = if partition.primary_lost { "lost its data" } else { "is offline" };
+    let what = match partition {
+        Partition { primary_lost: true, .. } => "lost its data",
+        Partition { primary_unsure: true, .. } if !dead(failed) => "may have lost what it had not synced",
+        _ => "is offline",
+    };
     let reason = format!(
         "the primary on {} {what}, and {}",
         catalog.address_of(failed),

@@ -19,6 +19,8 @@ pub struct NodeSight {
     pub last_pong: Option<Instant>,
     /// The run and the data directory that answered last, if it said that it belongs to the cluster.
     pub answered_as: Option<(Incarnation, StoreId)>,
+    /// Whether that run may lack what the one before did not sync.
+    pub lost_tail: bool,
     /// Mean round trip time of its pings, in microseconds.
     pub rtt_mean_us: u64,
     /// How often it failed and came back within the last hour.
@@ -32,6 +34,9 @@ pub struct Sight {
     pub now: Instant,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, NodeSight>,
+    /// Until when a leaf that is lent nothing more may still show what it reads (`baton-detector` has the arithmetic).
+    /// Before that nobody takes its place, whatever speaks for it.
+    pub reads_until: BTreeMap<NodeId, Instant>,
     /// The ends of the instances' logs, as their leaves told them last. A moment old, and not always there: every
     /// `Sync` replica has what was acknowledged, so a position may rank candidates and never makes one.
     /// Shared, because a sight is made at every tick and positions are seldom looked at.
@@ -49,6 +54,12 @@ impl Sight {
     #[must_use]
     pub fn is_failed(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|seen| seen.health == Health::Failed)
+    }
+
+    /// Whether a node may still show what it reads.
+    #[must_use]
+    pub fn may_read(&self, node: NodeId) -> bool {
+        self.reads_until.get(&node).is_some_and(|until| self.now < *until)
     }
 
     /// Whether a node is well and has answered since another was judged failed.

@@ -4,14 +4,16 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use baton_catalog::{Command, Reply};
-use baton_model::{Incarnation, NodeId, ReplicationMode, StoreId, SyncState};
-use baton_policy::Health;
+use baton_failover::{Degraded, Degrader, LagReport, against_lag};
+use baton_model::{Durability, Epoch, Incarnation, NodeId, ReplicationMode, StoreId, SyncState};
+use baton_policy::{Classic, DegradeInput, Health, Policy};
 use goldenscript::{ArgumentConsumer, Context, Runner};
 
 use self::world::{Answers, World};
@@ -40,13 +42,16 @@ impl Runner for Story {
                 let (first, second) = (count()?, count()?);
                 *world = World::new(first, second, args.take_key("redundancy").map_or(Ok(2), str::parse)?);
             }
-            // create 4 [async] : a database of so many partitions.
+            // create 4 [async] [durability=async] : a database of so many partitions.
             "create" => {
                 let partitions = args.next_pos().map_or(Ok(1), str::parse)?;
                 let mode = match args.next_pos() {
                     Some("async") => ReplicationMode::Async,
                     _ => ReplicationMode::Sync,
                 };
+                if args.take_key("durability") == Some("async") {
+                    world.durability = Durability::Async;
+                }
                 world.create(partitions, mode);
                 text = show(world);
             }
@@ -70,11 +75,18 @@ impl Runner for Story {
                     }
                 }
             }
-            // restart n2 run=2 [disk=2] : another process is there; it has not answered yet.
+            // restart n2 run=2 [disk=2] [tail=lost] : another process is there, perhaps without what the one before had
+            // not synced; it has not answered yet.
             "restart" => {
                 let run = Incarnation(args.take_key("run").ok_or("which run?")?.parse()?);
                 let disk = StoreId(args.take_key("disk").map_or(Ok(1), str::parse)?);
-                world.runs.insert(node(&mut args)?.ok_or("which node?")?, (run, disk));
+                let id = node(&mut args)?.ok_or("which node?")?;
+                if args.take_key("tail") == Some("lost") {
+                    world.lost_tails.insert(id);
+                } else {
+                    world.lost_tails.remove(&id);
+                }
+                world.runs.insert(id, (run, disk));
             }
             // state 0 n4 async : as the primary of the partition asked for.
             "state" => {
@@ -90,6 +102,45 @@ impl Runner for Story {
                 let reason = "asked".into();
                 let command = Command::SetSyncState { partition, epoch, version, replica, state, reason };
                 world.apply(&command)?;
+            }
+            // lag 0 n3 5s [writes=2] [oldest=4s] [epoch=1] [version=1] [unlinked=true] : the primary of that partition
+            // reports its replica, now or at another time; what is done about it is done.
+            "lag" => {
+                let place = args.next_pos().map_or(Ok(0), str::parse)?;
+                let partition = world.catalog.partitions().nth(place).ok_or("no such partition")?;
+                let millis = |text: &str| -> Result<u64, Box<dyn Error>> {
+                    Ok((text.trim_end_matches('s').parse::<f64>()? * 1_000.0) as u64)
+                };
+                let (partition, epoch, version) = (partition.id, partition.epoch, partition.version);
+                let report = LagReport {
+                    partition,
+                    epoch: args.take_key("epoch").map(str::parse).transpose()?.map_or(epoch, Epoch),
+                    version: args.take_key("version").map_or(Ok(version), str::parse)?,
+                    replica: node(&mut args)?.ok_or("which node?")?,
+                    silent_ms: millis(args.next_pos().ok_or("for how long?")?)?,
+                    linked: args.take_key("unlinked").is_none(),
+                    waiting_writes: args.take_key("writes").map_or(Ok(0), str::parse)?,
+                    oldest_wait_ms: args.take_key("oldest").map_or(Ok(0), millis)?,
+                };
+                for command in against_lag(
+                    &[report],
+                    &world.catalog,
+                    world.sight.now,
+                    &BTreeMap::new(),
+                    &mut Tell(&mut text),
+                ) {
+                    let outcome = world.apply(&command);
+                    writeln!(text, "{command:?}: {}", if outcome.is_ok() { "done" } else { "refused" })?;
+                }
+                if text.is_empty() {
+                    text.push_str("nobody is asked\n");
+                }
+            }
+            // lease n2 0.4s : this leaf may still show what it reads for so long.
+            "lease" => {
+                let id = node(&mut args)?.ok_or("which node?")?;
+                let seconds = args.next_pos().ok_or("how long?")?.trim_end_matches('s').parse()?;
+                world.sight.reads_until.insert(id, world.sight.now + Duration::from_secs_f64(seconds));
             }
             "policy" => {
                 world.answers = match args.next_pos() {
@@ -124,6 +175,23 @@ impl Runner for Story {
         }
         args.reject_next()?;
         Ok(text)
+    }
+}
+
+/// Answers as classic, and tells what it was asked.
+struct Tell<'a>(&'a mut String);
+
+impl Degrader for Tell<'_> {
+    fn degrade(&mut self, input: &DegradeInput) -> Degraded {
+        let verdict = Classic.degrade(input);
+        let DegradeInput { partition, primary, silent_ms, waiting_writes, oldest_wait_ms, .. } = input;
+        let _ = writeln!(
+            self.0,
+            "asked: {}_{partition} n{primary} waits for n{}, {silent_ms} ms, {waiting_writes} writes for {oldest_wait_ms} ms, \
+             left {} copies in {} groups: {:?}",
+            input.database, input.replica.node, input.copies_left, input.groups_left, verdict.choice
+        );
+        Degraded { choice: verdict.choice, reason: verdict.reason, policy: "classic".into() }
     }
 }
 

@@ -8,6 +8,15 @@ pub const HEARTBEAT_INTERVAL_MS: u64 = 150;
 pub const HEARTBEAT_CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// Heartbeat connection attempts start at least this far apart.
 pub const HEARTBEAT_RETRY_MS: u64 = 1_000;
+/// How long a leaf may show what it reads after a pong that the master aggregator has heard. Longer than three
+/// heartbeats, so that one that is late costs no read; shorter than any failure that is told by silence.
+pub const LEAF_READ_LEASE_MS: u64 = 500;
+/// What the master aggregator waits beyond that, because two clocks do not go equally fast: 2 % of it.
+pub const LEAF_READ_LEASE_MARGIN_MS: u64 = 10;
+/// With a longer `heartbeat_interval_ms`, pings that renew leases, and that no policy counts, are this far apart.
+pub const LEAF_READ_LEASE_RENEWAL_MS: u64 = 150;
+/// How long a read waits at its leaf for a lease before the aggregator is told to ask again.
+pub const LEAF_READ_LEASE_WAIT_MS: u64 = 2_000;
 /// How many inter-arrival times of pongs the detector keeps of each node.
 pub const PONG_INTERVALS_KEPT: usize = 32;
 /// A replica that acknowledges nothing for this long is reported to the master aggregator, unless
@@ -65,6 +74,9 @@ pub const REPLICATION_BATCH_RECORDS_MAX: usize = 512;
 pub const REPLICATION_BATCH_BYTES_MAX: usize = 4 << 20;
 /// Writes of one partition that wait for their commit, at most; one more is refused.
 pub const WRITES_IN_FLIGHT_MAX: usize = 8192;
+/// Bytes of records that a primary holds in memory because they are not committed yet, about; a write that comes then
+/// is refused. One record is taken whatever its size.
+pub const WRITES_IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// Records of a partition's log that are kept behind its commit point for replicas that catch up.
 pub const LOG_RECORDS_KEPT: u64 = 200_000;
 /// Outcomes of statements that a partition remembers for retries (S12).

@@ -43,6 +43,7 @@ impl Judged {
                 last_pong: age
                     .map(|age| Instant(self.observation.at.0.saturating_sub(u64::from(age) * 1000))),
                 answered_as: seen.report.filter(|report| report.joined).map(|r| (r.incarnation, r.store)),
+                lost_tail: seen.report.is_some_and(|report| report.lost_tail),
                 rtt_mean_us: u64::from(seen.rtt_mean_us),
                 flaps_last_hour: seen.flaps_last_hour,
             };

@@ -173,7 +173,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartError> {
         None => Role::Aggregator(Aggregator::start(Arc::clone(&context)).await?),
     };
     let server = Arc::new(Server { context: Arc::clone(&context), role });
-    let rpc = RpcServer::start(rpc, pulse, Arc::clone(&server))?;
+    let rpc = RpcServer::start(rpc, pulse, context.clock, Arc::clone(&server))?;
     tokio::spawn(vitals::measure(Arc::clone(&server)));
     let web = tokio::net::TcpListener::from_std(web).map_err(internal)?;
     let web = tokio::spawn(http::serve(web, Arc::clone(&server)));

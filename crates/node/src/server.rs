@@ -112,8 +112,11 @@ impl Server {
                 Response::Forwarded(self.aggregator()?.execute_at_master(request).await)
             }
             Request::Write(request) => Response::Written(self.write(header, request).await?),
-            Request::Get(request) => Response::Rows(self.leaf()?.get(&request)),
+            Request::Get(request) => Response::Rows(self.leaf()?.get(&request).await),
             Request::Instances => Response::Instances(self.leaf()?.status()),
+            Request::ReportLag(reports) => {
+                Response::LagHeard(self.aggregator()?.hear_lag(header.from_node, reports).await)
+            }
             Request::CatalogIndex => {
                 let catalog = self.aggregator()?.current_catalog().await;
                 Response::CatalogIndex(catalog.ok().map(|catalog| catalog.index()))
@@ -168,26 +171,31 @@ impl Handler for Server {
     }
 }
 
-/// A leaf's request to the master aggregator: asked of whoever pings as such, then of all. What is not answered is
-/// asked again by whoever wanted it.
+/// A leaf's request to the master aggregator. What is not answered is asked again by whoever wanted it.
 pub async fn propose_at_master(context: Arc<Context>, entry: Entry) {
+    let request = Request::Propose(entry);
+    let is_answer = |answer: &Response| matches!(answer, Response::Proposed(Ok(_)));
+    if let Some(outcome) = ask_master(&context, &request, is_answer).await {
+        debug!(?outcome, "the master aggregator answered");
+    }
+}
+
+/// Asks whoever pings as the master aggregator, then all aggregators, until one gives an answer of the right kind.
+pub async fn ask_master(
+    context: &Context,
+    request: &Request,
+    is_answer: impl Fn(&Response) -> bool,
+) -> Option<Response> {
     let catalog = context.catalog();
     let heard = *context.pulse.heard().borrow();
-    let mut places: Vec<String> = catalog
-        .node(heard.from)
-        .filter(|node| !node.is_leaf())
-        .map(|node| node.rpc_address())
-        .into_iter()
-        .collect();
-    places.extend(catalog.aggregators().map(|node| node.rpc_address()));
-    let request = Request::Propose(entry);
+    let first = catalog.node(heard.from).filter(|node| !node.is_leaf());
+    let places: Vec<String> =
+        first.into_iter().chain(catalog.aggregators()).map(|node| node.rpc_address()).collect();
     for place in places {
-        match context.ask(&place, &request, PROPOSAL).await {
-            Ok(Response::Proposed(Ok(outcome))) => {
-                debug!(?outcome, "the master aggregator answered");
-                return;
-            }
+        match context.ask(&place, request, PROPOSAL).await {
+            Ok(answer) if is_answer(&answer) => return Some(answer),
             answer => debug!(%place, ?answer, "the request was not carried out here"),
         }
     }
+    None
 }

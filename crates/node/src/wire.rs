@@ -3,6 +3,7 @@
 use std::fmt;
 
 use baton_catalog::{CatalogRow, Entry, Outcome};
+use baton_failover::LagReport;
 use baton_model::errors::SqlError;
 use baton_model::{
     Blob, CatalogIndex, ClusterId, Datum, Epoch, Key, Lsn, NodeId, PartitionId, StatementId, TableId,
@@ -30,6 +31,8 @@ pub enum Request {
     Instances,
     /// To the master aggregator: how far is the catalog?
     CatalogIndex,
+    /// To the master aggregator: these replicas keep primaries of the sender waiting.
+    ReportLag(Vec<LagReport>),
 }
 
 /// Makes a node a member.
@@ -137,6 +140,9 @@ pub enum DataRefusal {
     Busy,
     /// The statement failed. Nothing was done.
     Failed(SqlError),
+    /// The leaf does not know whether what it has read is the present: the master aggregator has not confirmed it
+    /// lately. Nothing was done.
+    NoLease,
 }
 
 /// Rows by key.
@@ -188,6 +194,8 @@ pub enum Response {
     Instances(Vec<InstanceStatus>),
     /// To [`Request::CatalogIndex`]: everything up to here is committed; None is no master aggregator.
     CatalogIndex(Option<CatalogIndex>),
+    /// To [`Request::ReportLag`]: whether it is the master aggregator, and has decided what it decides.
+    LagHeard(bool),
 }
 
 /// A question whose answer is a stream.

@@ -12,7 +12,7 @@ mod generated {
 }
 
 pub(crate) use generated::baton::policy::{log, types};
-pub(crate) use generated::exports::baton::policy::{detection, election, manifest, promotion};
+pub(crate) use generated::exports::baton::policy::{degrade, detection, election, manifest, promotion};
 
 /// Names of the interfaces as components export and import them.
 pub(crate) mod names {
@@ -20,6 +20,7 @@ pub(crate) mod names {
     pub const DETECTION: &str = "baton:policy/detection@0.1.0";
     pub const ELECTION: &str = "baton:policy/election@0.1.0";
     pub const PROMOTION: &str = "baton:policy/promotion@0.1.0";
+    pub const DEGRADE: &str = "baton:policy/degrade@0.1.0";
     /// All that a component may import. `types` has no functions.
     pub const IMPORTS: [&str; 2] = ["baton:policy/log@0.1.0", "baton:policy/types@0.1.0"];
 }
@@ -185,6 +186,39 @@ impl From<promotion::Verdict> for native::PromotionVerdict {
     fn from(verdict: promotion::Verdict) -> Self {
         let promotion::Verdict { ranking, reason, rejected } = verdict;
         Self { ranking, reason, rejected }
+    }
+}
+
+impl From<&native::DegradeInput> for degrade::Input {
+    fn from(input: &native::DegradeInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            database: input.database.clone(),
+            partition: input.partition,
+            sync_replica_timeout_ms: input.sync_replica_timeout_ms,
+            primary: input.primary,
+            primary_group: input.primary_group,
+            replica_group: input.replica_group,
+            silent_ms: input.silent_ms,
+            linked: input.linked,
+            waiting_writes: input.waiting_writes,
+            oldest_wait_ms: input.oldest_wait_ms,
+            copies_left: input.copies_left,
+            groups_left: input.groups_left,
+            replica: (&input.replica).into(),
+        }
+    }
+}
+
+impl From<degrade::Verdict> for native::DegradeVerdict {
+    fn from(verdict: degrade::Verdict) -> Self {
+        let choice = match verdict.choice {
+            degrade::Choice::Wait => native::DegradeChoice::Wait,
+            degrade::Choice::Degrade => native::DegradeChoice::Degrade,
+        };
+        Self { choice, reason: verdict.reason }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Decides: asks the policy that is bound to a decision point, and native classic if that gives no valid answer (S8).
+//! Decides: asks the policy that is bound to a decision point, and native classic if that gives no valid answer; and
+//! lets no answer exceed a ceiling (S8).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,8 +8,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use baton_policy::{
-    Classic, DecisionPoint, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict, Policy,
-    PromotionInput, PromotionVerdict, Settings,
+    Classic, DecisionPoint, DegradeInput, DegradeVerdict, DetectionInput, ElectionInput, ElectionVerdict,
+    NodeVerdict, Policy, PromotionInput, PromotionVerdict, Settings, enforce_degrade_ceiling,
+    enforce_detection_ceiling,
 };
 
 use crate::{CallError, CallLimits, CallStats, Module};
@@ -80,7 +82,10 @@ impl Decider {
     /// was decided upon.
     pub fn decide_detection(&self, input: &mut DetectionInput) -> Decision<Vec<NodeVerdict>> {
         let binding = self.binding(DecisionPoint::Detection, &mut input.settings);
-        decide(binding, |module| module.detect(input, &self.limits), || Classic.detect(input))
+        let mut decision =
+            decide(binding, |module| module.detect(input, &self.limits), || Classic.detect(input));
+        enforce_detection_ceiling(input, &mut decision.verdict);
+        decision
     }
 
     /// Decides whether to campaign. The settings of the binding are written into the input.
@@ -93,6 +98,15 @@ impl Decider {
     pub fn decide_promotion(&self, input: &mut PromotionInput) -> Decision<PromotionVerdict> {
         let binding = self.binding(DecisionPoint::Promotion, &mut input.settings);
         decide(binding, |module| module.promote(input, &self.limits), || Classic.promote(input))
+    }
+
+    /// Decides whether to go on without a replica. The settings of the binding are written into the input.
+    pub fn decide_degrade(&self, input: &mut DegradeInput) -> Decision<DegradeVerdict> {
+        let binding = self.binding(DecisionPoint::Degrade, &mut input.settings);
+        let mut decision =
+            decide(binding, |module| module.degrade(input, &self.limits), || Classic.degrade(input));
+        enforce_degrade_ceiling(input, &mut decision.verdict);
+        decision
     }
 
     fn binding(&self, point: DecisionPoint, settings: &mut Settings) -> Option<Arc<Module>> {

@@ -4,14 +4,15 @@ use std::fmt;
 
 use baton_model::limits::POLICY_BYTES_MAX;
 use baton_policy::{
-    DecisionPoint, Description, DetectionInput, ElectionInput, ElectionVerdict, Manifest, NodeVerdict,
-    PromotionInput, PromotionVerdict, Settings, validate_detection, validate_election, validate_promotion,
+    DecisionPoint, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
+    Manifest, NodeVerdict, PromotionInput, PromotionVerdict, Settings, validate_degrade, validate_detection,
+    validate_election, validate_promotion,
 };
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 use wasmtime::{Engine, Store, Trap};
 
-use crate::bindings::{self, detection, election, manifest, names, promotion};
+use crate::bindings::{self, degrade, detection, election, manifest, names, promotion};
 use crate::sandbox::{MemoryLimit, Sandbox};
 use crate::{CallError, CallLimits, CallStats, LoadError, SettingsError};
 
@@ -37,6 +38,7 @@ pub struct Module {
     detects: Option<detection::GuestIndices>,
     elects: Option<election::GuestIndices>,
     promotes: Option<promotion::GuestIndices>,
+    degrades: Option<degrade::GuestIndices>,
 }
 
 impl fmt::Debug for Module {
@@ -74,6 +76,8 @@ impl Module {
             .then(|| promotion::GuestIndices::new(&pre))
             .transpose()
             .map_err(wrong)?;
+        let degrades =
+            exports(names::DEGRADE).then(|| degrade::GuestIndices::new(&pre)).transpose().map_err(wrong)?;
         let manifest = Manifest {
             name: String::new(),
             version: String::new(),
@@ -81,7 +85,7 @@ impl Module {
             settings: Vec::new(),
         };
         let mut module =
-            Self { manifest, hash: sha256_hex(bytes), pre, describes, detects, elects, promotes };
+            Self { manifest, hash: sha256_hex(bytes), pre, describes, detects, elects, promotes, degrades };
         module.check_interfaces()?;
         let description = module.describe().map_err(LoadError::Undescribed)?;
         check_description(&description).map_err(LoadError::BadDescription)?;
@@ -116,6 +120,7 @@ impl Module {
             DecisionPoint::Detection => self.detects.is_some(),
             DecisionPoint::Election => self.elects.is_some(),
             DecisionPoint::Promotion => self.promotes.is_some(),
+            DecisionPoint::Degrade => self.degrades.is_some(),
         }
     }
 
@@ -197,6 +202,24 @@ impl Module {
         Ok((verdict, stats))
     }
 
+    /// Asks it whether to go on without a replica. The answer is valid.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn degrade(
+        &self,
+        input: &DegradeInput,
+        limits: &CallLimits,
+    ) -> Result<(DegradeVerdict, CallStats), CallError> {
+        let degrades = self.degrades.as_ref().ok_or(CallError::NotExported(DecisionPoint::Degrade))?;
+        let (answer, stats) = self.call(limits, |store, instance| {
+            degrades.load(&mut *store, instance)?.call_decide(&mut *store, &input.into())
+        })?;
+        let verdict = answer.into();
+        validate_degrade(&verdict)?;
+        Ok((verdict, stats))
+    }
+
     fn describe(&self) -> Result<Description, CallError> {
         let (description, _) = self.call(&CallLimits::default(), |store, instance| {
             self.describes.load(&mut *store, instance)?.call_describe(&mut *store)
@@ -212,6 +235,7 @@ impl Module {
                 self.detects.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
                 self.elects.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
                 self.promotes.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
+                self.degrades.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
                 Ok(())
             };
             Ok(load().map_err(|error| LoadError::WrongInterface(format!("{error:#}"))))

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use baton_model::NodeRole;
 use baton_policy::{
-    Candidate, Classic, DetectionInput, ElectionInput, Health, NodeEvidence, Policy, PromotionInput,
-    Settings, Vitals, VoterView, Witness,
+    Candidate, Classic, DegradeInput, DetectionInput, ElectionInput, Health, NodeEvidence, Policy,
+    PromotionInput, Settings, Vitals, VoterView, Witness,
 };
 use baton_policy_host::{BUILTINS, CallLimits, Module, PolicyHost};
 use baton_policy_swift::Swift;
@@ -39,7 +39,8 @@ fn settings() -> impl Strategy<Value = Settings> {
         Just("refusal_penalty"),
         Just("silence_misses"),
         Just("alone_misses"),
-        Just("stagger_ms")
+        Just("stagger_ms"),
+        Just("degrade_ms")
     ];
     let value = prop_oneof![3 => (0_u32..100).prop_map(|value| value.to_string()), 1 => ".{0,6}"];
     proptest::collection::btree_map(name.prop_map(str::to_owned), value, 0..4)
@@ -131,6 +132,21 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn degrade()(
+        (now_ms, seed) in any::<(u64, u64)>(), settings in settings(), database in ".{0,16}", partition in any::<u32>(),
+        (sync_replica_timeout_ms, silent_ms, oldest_wait_ms) in (long_number(), long_number(), long_number()),
+        (primary, primary_group, replica_group) in any::<(u64, u32, u32)>(), linked in any::<bool>(),
+        waiting_writes in prop_oneof![Just(0), any::<u64>()],
+        (copies_left, groups_left) in any::<(u32, u32)>(), replica in node(),
+    ) -> DegradeInput {
+        DegradeInput {
+            now_ms, settings, seed, database, partition, sync_replica_timeout_ms, primary, primary_group, replica_group,
+            silent_ms, linked, waiting_writes, oldest_wait_ms, copies_left, groups_left, replica,
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -157,6 +173,14 @@ proptest! {
         for (module, native) in pairs() {
             let (verdict, _) = module.promote(&input, &CallLimits::default()).unwrap();
             prop_assert_eq!(verdict, native.promote(&input), "{}", module.name());
+        }
+    }
+
+    #[test]
+    fn degrade_is_the_same(input in degrade()) {
+        for (module, native) in pairs() {
+            let (verdict, _) = module.degrade(&input, &CallLimits::default()).unwrap();
+            prop_assert_eq!(verdict, native.degrade(&input), "{}", module.name());
         }
     }
 }

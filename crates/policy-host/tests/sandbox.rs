@@ -8,8 +8,8 @@ use std::thread;
 use baton_model::NodeRole;
 use baton_model::limits::POLICY_BYTES_MAX;
 use baton_policy::{
-    Candidate, Classic, DecisionPoint, DetectionInput, ElectionInput, NodeEvidence, Policy, PromotionInput,
-    Settings,
+    Candidate, Classic, DEGRADE_CEILING, DETECTION_CEILING, DecisionPoint, DegradeChoice, DegradeInput,
+    DetectionInput, ElectionInput, Health, NodeEvidence, Policy, PromotionInput, Settings,
 };
 use baton_policy_host::{
     BUILTINS, Binding, Bindings, CallError, CallLimits, Decider, LoadError, Module, PolicyHost,
@@ -85,24 +85,46 @@ fn promotion() -> PromotionInput {
     }
 }
 
-/// Each way to misbehave, and how the reasons begin at detection, election and promotion; none where the answer is
+fn degrade() -> DegradeInput {
+    DegradeInput {
+        now_ms: 60_000,
+        settings: Settings::new(),
+        seed: 1,
+        database: "db".to_owned(),
+        partition: 4,
+        sync_replica_timeout_ms: 5_000,
+        primary: 2,
+        primary_group: 1,
+        replica_group: 2,
+        silent_ms: 5_100,
+        linked: false,
+        waiting_writes: 3,
+        oldest_wait_ms: 5_000,
+        copies_left: 1,
+        groups_left: 1,
+        replica: NodeEvidence { misses: 34, ..NodeEvidence::answering(3, NodeRole::Leaf) },
+    }
+}
+
+/// Each way to misbehave, and how the reasons begin at detection, election, promotion and degrade; none where the answer is
 /// valid and the policy's own.
-const EXPECTED: &[(&str, [Option<&str>; 3])] = &[
-    ("none", [None; 3]),
-    ("panic", [Some("panicked at policies/chaos/src/lib.rs:"); 3]),
-    ("allocate", [Some("it asked for more than 16777216 bytes of memory"); 3]),
-    ("recurse", [Some("its stack overflowed"); 3]),
-    ("clock", [Some("panicked at "); 3]),
-    ("flood", [None; 3]),
+const EXPECTED: &[(&str, [Option<&str>; 4])] = &[
+    ("none", [None; 4]),
+    ("panic", [Some("panicked at policies/chaos/src/lib.rs:"); 4]),
+    ("allocate", [Some("it asked for more than 16777216 bytes of memory"); 4]),
+    ("recurse", [Some("its stack overflowed"); 4]),
+    ("clock", [Some("panicked at "); 4]),
+    ("flood", [None; 4]),
     (
         "nonsense",
         [
             Some("its answer is refused: node 1000001 got a verdict but was not asked about"),
             None,
             Some("its answer is refused: node 1000000 is no candidate"),
+            None,
         ],
     ),
-    ("babble", [Some("its answer is refused: a reason has 8000 bytes, more than 1024"); 3]),
+    ("babble", [Some("its answer is refused: a reason has 8000 bytes, more than 1024"); 4]),
 ];
 
 #[test]
@@ -111,15 +133,19 @@ fn every_misbehaviour_ends_in_the_classic_answer() {
     for (way, reasons) in EXPECTED {
         decider.rebind(bound_everywhere(&CHAOS, &chaos(way)));
         let (mut detection, mut election, mut promotion) = (detection(), election(), promotion());
+        let mut degrade = degrade();
         let detected = decider.decide_detection(&mut detection);
         let elected = decider.decide_election(&mut election);
         let promoted = decider.decide_promotion(&mut promotion);
+        let degraded = decider.decide_degrade(&mut degrade);
         assert_eq!(detected.verdict, Classic.detect(&detection), "{way}");
         assert_eq!(elected.verdict, Classic.elect(&election), "{way}");
         assert_eq!(promoted.verdict, Classic.promote(&promotion), "{way}");
+        assert_eq!(degraded.verdict, Classic.degrade(&degrade), "{way}");
         assert_eq!(detection.settings, chaos(way), "the input records the settings");
         assert_eq!((detected.module.as_str(), detected.hash.as_str()), ("chaos", CHAOS.hash()));
-        for (told, expected) in [detected.fallback, elected.fallback, promoted.fallback].iter().zip(reasons) {
+        let told = [detected.fallback, elected.fallback, promoted.fallback, degraded.fallback];
+        for (told, expected) in told.iter().zip(reasons) {
             match (told, expected) {
                 (None, None) => {}
                 (Some(told), Some(expected)) if told.starts_with(expected) => {}
@@ -283,4 +309,29 @@ fn many_threads_decide_while_the_bindings_change() {
         let asked: u64 = workers.into_iter().flat_map(|worker| worker.join().unwrap().into_values()).sum();
         assert!(asked > 0);
     });
+}
+
+/// S8: a policy whose answers are valid and never do anything is ended by the ceilings, and is no fallback.
+#[test]
+fn a_policy_that_never_does_anything_is_obeyed_up_to_the_ceilings() {
+    let decider = Decider::new(bound_everywhere(&CHAOS, &chaos("never")));
+    let judged = |misses, refusals| {
+        let node = NodeEvidence { misses, refusals, ..NodeEvidence::answering(1, NodeRole::Leaf) };
+        let mut input = DetectionInput { nodes: vec![node], ..detection() };
+        let decision = decider.decide_detection(&mut input);
+        assert_eq!((decision.module.as_str(), &decision.fallback), ("chaos", &None));
+        decision.verdict[0].health
+    };
+    let most = u32::try_from(200 * DETECTION_CEILING).unwrap();
+    assert_eq!(judged(most - 1, 0), Health::Healthy, "its own opinion");
+    assert_eq!(judged(most, 0), Health::Failed);
+    assert_eq!(judged(200, 30), Health::Failed);
+
+    let waited = |silent_ms| {
+        let decision = decider.decide_degrade(&mut DegradeInput { silent_ms, ..degrade() });
+        assert_eq!((decision.module.as_str(), &decision.fallback), ("chaos", &None));
+        decision.verdict.choice
+    };
+    assert_eq!(waited(5_000 * DEGRADE_CEILING - 1), DegradeChoice::Wait);
+    assert_eq!(waited(5_000 * DEGRADE_CEILING), DegradeChoice::Degrade);
 }

@@ -7,14 +7,15 @@
 //! * Election: the master aggregator must be unheard for `consensus_election_timeout`, refused or not; as long as one
 //!   that answers pings must have led nobody.
 //! * Promotion: the longest log, then the leaf with the fewest primaries, then the lowest id.
+//! * Degrade: a replica that acknowledged nothing for `sync_replica_timeout_ms`.
 //!
 //! Not here: witnesses, vitals, round trip times and flaps. Classic does not look at them.
 
 use std::cmp::Reverse;
 
 use crate::{
-    Description, DetectionInput, ElectionInput, ElectionVerdict, Health, NodeEvidence, NodeVerdict,
-    NumberSetting, Policy, PromotionInput, PromotionVerdict, Settings,
+    DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict, Health,
+    NodeEvidence, NodeVerdict, NumberSetting, Policy, PromotionInput, PromotionVerdict, Settings,
 };
 
 /// The score at which a node has failed.
@@ -102,6 +103,12 @@ impl Policy for Classic {
         });
         let ranking = order.into_iter().map(|candidate| candidate.node).collect();
         PromotionVerdict { ranking, reason, rejected: Vec::new() }
+    }
+
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        let (silent_ms, due_ms) = (input.silent_ms, input.sync_replica_timeout_ms);
+        let reason = format!("it acknowledged nothing for {silent_ms} ms of {due_ms} ms");
+        if silent_ms >= due_ms { DegradeVerdict::degrade(reason) } else { DegradeVerdict::wait(reason) }
     }
 }
 

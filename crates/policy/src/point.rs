@@ -15,19 +15,22 @@ pub enum DecisionPoint {
     Election,
     /// Which safe candidate becomes primary of a partition that lost its own. Asked once per partition and failover.
     Promotion,
+    /// Whether a primary goes on without a replica that lags. Asked with every report of a primary that waits.
+    Degrade,
 }
 
 impl DecisionPoint {
     /// All of them, in the order in which `SHOW POLICIES` prints them.
-    pub const ALL: [Self; 3] = [Self::Detection, Self::Election, Self::Promotion];
+    pub const ALL: [Self; 4] = [Self::Detection, Self::Election, Self::Promotion, Self::Degrade];
 
-    /// The name as SQL and WIT spell it: `detection`, `election`, `promotion`.
+    /// The name as SQL and WIT spell it: `detection`, `election`, `promotion`, `degrade`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Detection => "detection",
             Self::Election => "election",
             Self::Promotion => "promotion",
+            Self::Degrade => "degrade",
         }
     }
 }
@@ -44,7 +47,7 @@ pub struct UnknownDecisionPoint(pub String);
 
 impl fmt::Display for UnknownDecisionPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown decision point '{}'; there are detection, election and promotion", self.0)
+        write!(f, "unknown decision point '{}'; there are detection, election, promotion and degrade", self.0)
     }
 }
 
@@ -71,6 +74,6 @@ mod tests {
         for point in DecisionPoint::ALL {
             assert_eq!(point.to_string().to_uppercase().parse(), Ok(point));
         }
-        assert_eq!("degrade".parse::<DecisionPoint>(), Err(UnknownDecisionPoint("degrade".into())));
+        assert_eq!("rejoin".parse::<DecisionPoint>(), Err(UnknownDecisionPoint("rejoin".into())));
     }
 }

@@ -1,8 +1,8 @@
 //! What every policy is, in the sandbox and outside it.
 
 use crate::{
-    Classic, Description, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict, PromotionInput,
-    PromotionVerdict, Settings,
+    Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
+    NodeVerdict, PromotionInput, PromotionVerdict, Settings,
 };
 
 /// A policy: pure functions from what is known to a verdict.
@@ -35,5 +35,10 @@ pub trait Policy {
     /// Ranks the candidates, best first. At least one must be ranked; all of them are safe.
     fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
         Classic.promote(input)
+    }
+
+    /// Decides whether a primary goes on without a replica that lags.
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        Classic.degrade(input)
     }
 }

@@ -2,8 +2,9 @@
 
 use baton_model::NodeRole;
 use baton_policy::{
-    Candidate, Classic, DetectionInput, Health, NodeEvidence, NodeVerdict, Policy, PromotionInput,
-    PromotionVerdict, Rejection, Settings, validate_detection, validate_promotion,
+    Candidate, Classic, DEGRADE_CEILING, DETECTION_CEILING, DegradeChoice, DegradeInput, DegradeVerdict,
+    DetectionInput, Health, NodeEvidence, NodeVerdict, Policy, PromotionInput, PromotionVerdict, Rejection,
+    Settings, enforce_degrade_ceiling, enforce_detection_ceiling, validate_detection, validate_promotion,
 };
 use proptest::prelude::*;
 
@@ -167,4 +168,61 @@ fn a_ranking_names_candidates_once_and_at_least_one() {
     assert_eq!(check(&[3, 3], &[]), Err(Rejection::NamedTwice(3)));
     assert_eq!(check(&[3], &[3]), Err(Rejection::NamedTwice(3)));
     assert_eq!(check(&[3, 4], &[]), Err(Rejection::NoCandidate(4)));
+}
+
+/// S8: whatever a policy says of it, a node fails at a multiple of what classic would have called failure, and not a
+/// miss or a millisecond earlier. Under maintenance it does not.
+#[test]
+fn no_policy_calls_a_node_healthy_for_ever() {
+    let misses = u32::try_from(200 * DETECTION_CEILING).unwrap();
+    let told = |misses, refusals, in_maintenance| {
+        let node = NodeEvidence::answering(1, NodeRole::Leaf);
+        let nodes = vec![NodeEvidence { misses, refusals, in_maintenance, ..node }];
+        let input = DetectionInput { nodes, ..Default::default() };
+        let mut verdicts = vec![NodeVerdict { reason: "all is well".into(), ..verdict(1) }];
+        enforce_detection_ceiling(&input, &mut verdicts);
+        (verdicts[0].health, verdicts[0].reason.clone())
+    };
+    assert_eq!(told(misses - 1, 0, false), (Health::Healthy, "all is well".into()));
+    let reason = "score 2000, which no policy may call healthy: 2000 misses";
+    assert_eq!(told(misses, 0, false), (Health::Failed, reason.into()));
+    assert_eq!(told(misses - 60, 1, false).0, Health::Failed);
+    assert_eq!(told(misses, 0, true).0, Health::Healthy);
+}
+
+#[test]
+fn no_policy_lets_a_primary_wait_for_ever() {
+    let told = |silent_ms, verdict: DegradeVerdict| {
+        let input = DegradeInput {
+            now_ms: 0,
+            settings: Settings::new(),
+            seed: 0,
+            database: "db".into(),
+            partition: 0,
+            sync_replica_timeout_ms: 700,
+            primary: 2,
+            primary_group: 1,
+            replica_group: 2,
+            silent_ms,
+            linked: true,
+            waiting_writes: 1,
+            oldest_wait_ms: silent_ms,
+            copies_left: 1,
+            groups_left: 1,
+            replica: NodeEvidence::answering(3, NodeRole::Leaf),
+        };
+        let mut verdict = verdict;
+        enforce_degrade_ceiling(&input, &mut verdict);
+        verdict
+    };
+    let wait = || DegradeVerdict::wait("it will come");
+    assert_eq!(told(700 * DEGRADE_CEILING - 1, wait()), wait());
+    let ended = told(700 * DEGRADE_CEILING, wait());
+    assert_eq!(ended.choice, DegradeChoice::Degrade);
+    assert_eq!(
+        ended.reason,
+        "it acknowledged nothing for 2100 ms, and no policy may wait for more than 2100 ms"
+    );
+    let own = DegradeVerdict::degrade("enough");
+    assert_eq!(told(9_999, own.clone()), own, "its own verdict and reason stay");
 }

@@ -41,7 +41,8 @@ pub struct Saved {
 /// Times that the catalog sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// A replica that is waited for and says nothing for this long is reported to the master aggregator.
+    /// How long a replica that is waited for may say nothing before it is usually given up. The master aggregator says
+    /// when; here it only bounds when the first report is due.
     pub sync_replica_timeout: Duration,
 }
 
@@ -61,6 +62,11 @@ pub struct View {
     pub replicas: BTreeMap<NodeId, (SyncState, bool)>,
     /// Whether replicas are meant to rise to `Sync`.
     pub sync_replication: bool,
+    /// Whether a write is to be synced before it is acknowledged. The shell syncs accordingly from the step on that
+    /// brings this view.
+    pub sync_durability: bool,
+    /// Whether the catalog believes that something acknowledged may not be synced everywhere.
+    pub unsynced: bool,
     /// Times.
     pub settings: Settings,
 }
@@ -89,9 +95,9 @@ pub enum Event {
     },
     /// The answer to [`Effect::Sync`], with its numbers.
     Durable {
-        /// The log is durable up to here.
+        /// The log is durable up to here, as the database's durability demands.
         lsn: Lsn,
-        /// How often the log had been cut when the sync was asked for.
+        /// How often the log had been cut, or had come to be synced, when the sync was asked for.
         cuts: u64,
     },
     /// The link that this replica asked for is open.
@@ -157,7 +163,8 @@ pub enum Effect {
     Sync {
         /// The end of the log.
         lsn: Lsn,
-        /// How often the log was cut so far: a sync from before a cut proves nothing of what came after it.
+        /// How often the log was cut so far, or came to be synced: what was durable before a cut proves nothing of what
+        /// came after it, and what was handed to the system before `SYNC DURABILITY` proves nothing of the disk.
         cuts: u64,
     },
     /// Write the rows of these records, with the LSN of the last.
@@ -213,7 +220,18 @@ pub enum Effect {
         /// How it went.
         result: Result<StatementOutcome, WriteError>,
     },
-    /// Ask the master aggregator to move a replica to this state.
+    /// Tell the master aggregator that a replica keeps this primary waiting. What is done about it is decided there (S3).
+    ReportLag {
+        /// The epoch of this primary.
+        epoch: Epoch,
+        /// The version it acts under.
+        version: u64,
+        /// The replica.
+        replica: NodeId,
+        /// How it lags.
+        lag: Lag,
+    },
+    /// Ask the master aggregator to move a replica to this state, `Ready` or `Sync`.
     RequestSyncState {
         /// The epoch of this primary.
         epoch: Epoch,
@@ -225,6 +243,13 @@ pub enum Effect {
         state: SyncState,
         /// Why, for people.
         reason: String,
+    },
+    /// Tell the master aggregator that everything acknowledged is synced on every member of the in-sync set.
+    RequestSynced {
+        /// The epoch of this primary.
+        epoch: Epoch,
+        /// The version it acts under.
+        version: u64,
     },
     /// From now on clients may read and write here, or may not any more.
     Serve(bool),
@@ -240,6 +265,19 @@ pub enum Effect {
     Report(String),
     /// Something that must never be was seen: stop this instance and report it.
     Halt(String),
+}
+
+/// How a replica keeps its primary waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lag {
+    /// How long it has owed an acknowledgement, without what the primary itself slept (S11).
+    pub silent: Duration,
+    /// Whether it has a link to the primary.
+    pub linked: bool,
+    /// How many writes of clients wait for it.
+    pub waiting_writes: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_wait: Duration,
 }
 
 /// Why a write was not carried out by this instance.
@@ -283,6 +321,8 @@ pub(crate) struct Log {
     pub(crate) first: Lsn,
     pub(crate) last: Lsn,
     pub(crate) durable: Lsn,
+    /// Whether `durable` means synced to disk; else, handed to the operating system.
+    pub(crate) synced: bool,
     pub(crate) cuts: u64,
     pub(crate) commit: Lsn,
     pub(crate) applied: Lsn,
@@ -313,6 +353,17 @@ impl Log {
             self.epoch = epoch;
             self.epochs_changed = true;
         }
+    }
+
+    /// The database's durability is this from now on.
+    pub(crate) fn demand(&mut self, synced: bool) {
+        self.sync_wanted |= synced != self.synced;
+        if synced && !self.synced {
+            // S2: what was handed to the operating system is not on disk by that.
+            self.durable = Lsn(0);
+            self.cuts += 1;
+        }
+        self.synced = synced;
     }
 
     pub(crate) fn push(&mut self, record: Record) {
@@ -439,6 +490,7 @@ impl Instance {
             last: saved.last,
             // What was read back may still lie in the system's cache only.
             durable: Lsn(0),
+            synced: true,
             cuts: 0,
             commit: saved.applied,
             applied: saved.applied,
@@ -492,7 +544,7 @@ impl Instance {
         match event {
             Event::View(view) => self.see(now, view, effects),
             Event::Write { ticket, epoch, write } => match &mut self.role {
-                Role::Primary(primary) => primary.write(ticket, epoch, write, &mut self.log, effects),
+                Role::Primary(primary) => primary.write(now, ticket, epoch, write, &mut self.log, effects),
                 _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
             },
             Event::Await { ticket, statement } => match &mut self.role {
@@ -549,6 +601,7 @@ impl Instance {
     }
 
     fn see(&mut self, now: Instant, view: View, effects: &mut Vec<Effect>) {
+        self.log.demand(view.sync_durability);
         if view.epoch < self.log.epoch {
             return; // S5: a catalog that is behind what this instance has already seen.
         }
@@ -631,6 +684,14 @@ impl Instance {
     #[must_use]
     pub fn serves(&self) -> bool {
         matches!(&self.role, Role::Primary(primary) if primary.serves())
+    }
+
+    /// Whether it is the primary, and nobody can take its place unless it asks the master aggregator for something
+    /// first: no replica is in sync, and none can become so by what was asked before. Nothing that is promotable comes
+    /// about in any other way, but for what an operator does with loss.
+    #[must_use]
+    pub fn is_irreplaceable(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.is_irreplaceable())
     }
 
     /// The newest epoch it knows.

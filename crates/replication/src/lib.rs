@@ -5,7 +5,8 @@
 //! answers; a replica follows the one primary of its epoch and cuts its log by epoch history alone.
 //!
 //! * S2: the commit point is the least durable LSN of the whole in-sync set.
-//! * S3: a replica is waited for until the catalog says `Async` at a version that no older request can follow.
+//! * S3: a replica is waited for until the catalog says `Async` at a version that no older request can follow. A primary
+//!   reports that it waits, and has no say in for how long.
 //! * S5: what carries an older epoch is refused.
 //! * S6: a log is cut at the last LSN that both epoch histories agree on.
 //! * S11: a primary that slept holds the time it slept against nobody.
@@ -26,9 +27,9 @@ mod replica;
 pub mod transaction;
 
 pub use history::History;
-pub use instance::{Effect, Event, Instance, Saved, Settings, View, WriteError};
+pub use instance::{Effect, Event, Instance, Lag, Saved, Settings, View, WriteError};
 pub use locks::{Grant, LockTable, Owner, RowKey, deadlock};
 pub use message::Message;
 pub use outcomes::{Known, StatementOutcome};
-pub use primary::TICK_GAP_MAX;
+pub use primary::{LAG_REPORT_AFTER, TICK_GAP_MAX};
 pub use record::{Mutation, Payload, Record, Write};

@@ -68,6 +68,9 @@ pub enum Message {
         epoch: Epoch,
         /// The last durable LSN.
         durable: Lsn,
+        /// Whether durable means synced; else, handed to the operating system. The replica says which, because the two
+        /// sides may have heard of another durability of the database at different times (S2).
+        synced: bool,
     },
     /// Either way: "I know a newer epoch; I do not talk to you."
     Refused {
@@ -105,7 +108,9 @@ impl fmt::Display for Message {
             Self::Append { epoch, after, records, commit } => {
                 write!(f, "Append {epoch} after={after} {} records commit={commit}", records.len())
             }
-            Self::Ack { epoch, durable } => write!(f, "Ack {epoch} durable={durable}"),
+            Self::Ack { epoch, durable, synced } => {
+                write!(f, "Ack {epoch} {}={durable}", if *synced { "durable" } else { "written" })
+            }
             Self::Refused { epoch } => write!(f, "Refused {epoch}"),
         }
     }

@@ -9,10 +9,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX};
+use baton_model::limits::{
+    REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_BYTES_MAX,
+    WRITES_IN_FLIGHT_MAX,
+};
 use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState};
 
-use crate::instance::{Effect, Log, View, WriteError};
+use crate::instance::{Effect, Lag, Log, View, WriteError};
 use crate::message::Message;
 use crate::outcomes::StatementOutcome;
 use crate::record::{Payload, Record, Write};
@@ -24,7 +27,10 @@ const WINDOW_RECORDS: u64 = 4 * REPLICATION_BATCH_RECORDS_MAX as u64;
 const WINDOW_BYTES: usize = 4 * REPLICATION_BATCH_BYTES_MAX;
 /// Two ticks further apart than this are a stall of this process: what is beyond counts against no replica (S11).
 pub const TICK_GAP_MAX: Duration = Duration::from_millis(100);
-/// An unanswered request to the master aggregator is repeated after this.
+/// A replica that owes an acknowledgement for this long is reported to the master aggregator; sooner, if
+/// `sync_replica_timeout_ms` is less.
+pub const LAG_REPORT_AFTER: Duration = Duration::from_millis(500);
+/// An unanswered request to the master aggregator, or a report, is repeated after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far one replica is.
@@ -38,8 +44,10 @@ struct Peer {
     /// Of each message on its way, the last record and the bytes.
     on_the_way: VecDeque<(Lsn, usize)>,
     bytes_on_the_way: usize,
-    /// It has everything up to here, durable.
+    /// It has everything up to here, at least in the hands of its operating system.
     matched: Lsn,
+    /// It has everything up to here synced; all that counts under `SYNC DURABILITY` (S2).
+    synced: Lsn,
     /// The commit point that it was told.
     told: Lsn,
     /// Records for it are being read from disk.
@@ -48,7 +56,7 @@ struct Peer {
     provisioning: bool,
     /// The newest version under which `Ready` was asked for, while the catalog says `Async`.
     asked_ready: Option<u64>,
-    /// `Async` was asked for since.
+    /// It was reported since, so that `Async` may be the answer.
     giving_up: bool,
     /// Since when it owes an acknowledgement.
     behind_since: Option<Instant>,
@@ -61,6 +69,7 @@ impl Peer {
         self.reading = false;
         self.provisioning = false;
         self.matched = Lsn(0);
+        self.synced = Lsn(0);
         self.told = Lsn(0);
         self.next = next;
         self.on_the_way.clear();
@@ -75,8 +84,16 @@ impl Peer {
         self.bytes_on_the_way += bytes;
     }
 
-    fn note_acknowledged(&mut self, durable: Lsn) {
-        self.matched = durable;
+    /// How much it has that counts now.
+    fn has(&self, log: &Log) -> Lsn {
+        if log.synced { self.synced } else { self.matched }
+    }
+
+    fn note_acknowledged(&mut self, durable: Lsn, synced: bool) {
+        self.matched = self.matched.max(durable);
+        if synced {
+            self.synced = self.synced.max(durable);
+        }
         while let Some((_, bytes)) = self.on_the_way.pop_front_if(|(last, _)| *last <= durable) {
             self.bytes_on_the_way -= bytes;
         }
@@ -92,6 +109,14 @@ impl Peer {
     }
 }
 
+/// A write that waits for its commit.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    lsn: Lsn,
+    bytes: usize,
+    since: Instant,
+}
+
 /// A primary's state in one epoch.
 #[derive(Debug)]
 pub(crate) struct Primary {
@@ -105,6 +130,11 @@ pub(crate) struct Primary {
     /// The tickets that wait, by the LSN they wait for.
     pending: BTreeMap<Lsn, Vec<(u64, StatementOutcome)>>,
     pending_count: usize,
+    /// The writes that are not applied.
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    /// When it last said that the partition is synced.
+    said_synced_at: Option<Instant>,
 }
 
 impl Primary {
@@ -120,6 +150,9 @@ impl Primary {
             serving: false,
             pending: BTreeMap::new(),
             pending_count: 0,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            said_synced_at: None,
         };
         primary.see(now, view);
         primary
@@ -138,7 +171,7 @@ impl Primary {
             }
             if *state != SyncState::Async {
                 peer.asked_ready = None;
-            } else if (peer.link.is_none() || peer.giving_up)
+            } else if (peer.link.is_none() || peer.giving_up || !view.sync_replication)
                 && peer.asked_ready.is_some_and(|asked| view.version > asked)
             {
                 // S3: the version has moved past every request of ours, so none can be granted any more.
@@ -160,12 +193,17 @@ impl Primary {
             || view.replicas.get(&node).is_some_and(|(state, _)| *state != SyncState::Async)
     }
 
+    pub(crate) fn is_irreplaceable(&self) -> bool {
+        !self.peers.iter().any(|(node, peer)| Self::waits_for(&self.view, *node, peer))
+    }
+
     pub(crate) fn serves(&self) -> bool {
         self.serving
     }
 
     pub(crate) fn write(
         &mut self,
+        now: Instant,
         ticket: u64,
         epoch: Epoch,
         write: Write,
@@ -185,13 +223,16 @@ impl Primary {
             effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
             return;
         }
-        if self.pending_count >= WRITES_IN_FLIGHT_MAX {
+        if self.pending_count >= WRITES_IN_FLIGHT_MAX || self.in_flight_bytes >= WRITES_IN_FLIGHT_BYTES_MAX {
             effects.push(Effect::Reply { ticket, result: Err(WriteError::TooManyInFlight) });
             return;
         }
         let lsn = log.last.next();
         let outcome = StatementOutcome { lsn, affected_rows: write.affected_rows };
-        log.push(Record { epoch: self.view.epoch, lsn, payload: Payload::Write(write) });
+        let record = Record { epoch: self.view.epoch, lsn, payload: Payload::Write(write) };
+        self.in_flight.push_back(InFlight { lsn, bytes: record.bytes(), since: now });
+        self.in_flight_bytes += record.bytes();
+        log.push(record);
         self.pending.entry(lsn).or_default().push((ticket, outcome));
         self.pending_count += 1;
     }
@@ -261,10 +302,12 @@ impl Primary {
                     effects.push(Effect::Send { peer: node, link, message });
                 }
             }
-            Message::Ack { epoch, durable } if epoch == log.epoch && peer.link == Some(link) => {
-                if durable > peer.matched {
-                    peer.note_acknowledged(durable.min(log.last));
-                    peer.behind_since = (peer.matched < log.last).then_some(now);
+            Message::Ack { epoch, durable, synced } if epoch == log.epoch && peer.link == Some(link) => {
+                let before = peer.has(log);
+                peer.note_acknowledged(durable.min(log.last), synced);
+                let has = peer.has(log);
+                if has > before {
+                    peer.behind_since = (has < log.last).then_some(now);
                 }
             }
             Message::Ack { .. } | Message::Refused { .. } => {}
@@ -325,6 +368,7 @@ impl Primary {
         self.forgive_own_stall(now);
         self.note_who_is_behind(now, log);
         self.ask(now, log, effects);
+        self.say_synced(now, log, effects);
         log.trim(self.first_needed(), effects);
         for (node, peer) in &mut self.peers {
             if let Some(link) = peer.link
@@ -345,7 +389,11 @@ impl Primary {
     fn forgive_own_stall(&mut self, now: Instant) {
         let slept = now.since(self.ticked).saturating_sub(TICK_GAP_MAX);
         self.ticked = now;
-        for since in self.peers.values_mut().filter_map(|peer| peer.behind_since.as_mut()) {
+        if slept.is_zero() {
+            return;
+        }
+        let peers = self.peers.values_mut().filter_map(|peer| peer.behind_since.as_mut());
+        for since in peers.chain(self.in_flight.iter_mut().map(|write| &mut write.since)) {
             *since = (*since + slept).min(now);
         }
     }
@@ -358,7 +406,7 @@ impl Primary {
 
     fn note_who_is_behind(&mut self, now: Instant, log: &Log) {
         for (node, peer) in &mut self.peers {
-            let lagging = peer.link.is_none() || peer.matched < log.last;
+            let lagging = peer.link.is_none() || peer.has(log) < log.last;
             if !lagging || !Self::waits_for(&self.view, *node, peer) {
                 peer.behind_since = None;
             } else {
@@ -368,36 +416,49 @@ impl Primary {
     }
 
     fn ask(&mut self, now: Instant, log: &Log, effects: &mut Vec<Effect>) {
-        let timeout = self.view.settings.sync_replica_timeout;
+        let report_after = self.view.settings.sync_replica_timeout.min(LAG_REPORT_AFTER);
         for (node, peer) in &mut self.peers {
             let Some((state, online)) = self.view.replicas.get(node).copied() else { continue };
+            let has = peer.has(log);
             let close = peer.link.is_some()
                 && !peer.provisioning
-                && log.last.0.saturating_sub(peer.matched.0) <= WINDOW_RECORDS
-                && peer.matched > Lsn(0);
-            let silent = peer.behind_since.is_some_and(|since| now.since(since) >= timeout);
+                && log.last.0.saturating_sub(has.0) <= WINDOW_RECORDS
+                && has > Lsn(0);
+            let silent = peer.behind_since.map_or(Duration::ZERO, |since| now.since(since));
             let gone = peer.link.is_none() && !online;
-            let waited = Self::waits_for(&self.view, *node, peer);
-            let (wish, reason) = if waited && (silent || gone) {
-                let reason = if gone {
-                    "its leaf is offline".to_owned()
-                } else {
-                    format!("it acknowledged nothing for {} ms", timeout.as_millis())
-                };
-                (SyncState::Async, reason)
-            } else if state == SyncState::Async
-                && self.serving
-                && self.view.sync_replication
-                && online
-                && close
-            {
-                (SyncState::Ready, format!("it has the log up to {}", peer.matched))
-            } else if state == SyncState::Ready && self.serving && close && peer.matched >= log.commit {
-                // S4: only once it serves does a primary know all that was committed before its time.
-                (SyncState::Sync, format!("it has every commit up to {}", log.commit))
-            } else {
+            if Self::waits_for(&self.view, *node, peer) && (silent >= report_after || gone) {
+                if peer.asked_at.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
+                    peer.asked_at = Some(now);
+                    peer.giving_up = true;
+                    // In the order of their positions, and so of their age.
+                    let after = self.in_flight.partition_point(|write| write.lsn <= has);
+                    let oldest =
+                        self.in_flight.get(after).map_or(Duration::ZERO, |write| now.since(write.since));
+                    let lag = Lag {
+                        silent,
+                        linked: peer.link.is_some(),
+                        waiting_writes: (self.in_flight.len() - after) as u64,
+                        oldest_wait: oldest,
+                    };
+                    effects.push(Effect::ReportLag {
+                        epoch: self.view.epoch,
+                        version: self.view.version,
+                        replica: *node,
+                        lag,
+                    });
+                }
                 continue;
-            };
+            }
+            let (wish, reason) =
+                if state == SyncState::Async && self.serving && self.view.sync_replication && online && close
+                {
+                    (SyncState::Ready, format!("it has the log up to {has}"))
+                } else if state == SyncState::Ready && self.serving && close && has >= log.commit {
+                    // S4: only once it serves does a primary know all that was committed before its time.
+                    (SyncState::Sync, format!("it has every commit up to {}", log.commit))
+                } else {
+                    continue;
+                };
             if wish == SyncState::Ready && peer.followed_at != self.view.version {
                 // S4: what it acknowledged on this link may have been on a disk that is gone, and the catalog has
                 // moved since to say so. It has to show again what it has.
@@ -417,7 +478,7 @@ impl Primary {
                 // S3: from the moment it is asked for, the answer may be yes.
                 peer.asked_ready = Some(self.view.version);
             }
-            peer.giving_up = wish == SyncState::Async;
+            peer.giving_up = false;
             effects.push(Effect::RequestSyncState {
                 epoch: self.view.epoch,
                 version: self.view.version,
@@ -428,12 +489,26 @@ impl Primary {
         }
     }
 
+    /// S2: says so once all that was acknowledged, in whatever sense, is synced on all who must have it. What is
+    /// acknowledged after that is synced before.
+    fn say_synced(&mut self, now: Instant, log: &Log, effects: &mut Vec<Effect>) {
+        let mut waited = self.peers.iter().filter(|(node, peer)| Self::waits_for(&self.view, **node, peer));
+        let synced = log.synced
+            && self.serving
+            && log.durable >= log.commit
+            && waited.all(|(_, peer)| peer.synced >= log.commit);
+        if self.view.unsynced && synced && self.said_synced_at.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
+            self.said_synced_at = Some(now);
+            effects.push(Effect::RequestSynced { epoch: self.view.epoch, version: self.view.version });
+        }
+    }
+
     /// After a batch of events: send, commit, apply, answer.
     pub(crate) fn flush(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
         for (node, peer) in &mut self.peers {
             let waited = Self::waits_for(&self.view, *node, peer);
             Self::send(*node, peer, log, effects);
-            if waited && peer.matched < log.last {
+            if waited && peer.has(log) < log.last {
                 peer.behind_since.get_or_insert(now);
             }
         }
@@ -442,13 +517,16 @@ impl Primary {
             .peers
             .iter()
             .filter(|(node, peer)| Self::waits_for(&self.view, **node, peer))
-            .map(|(_, peer)| peer.matched)
+            .map(|(_, peer)| peer.has(log))
             .fold(log.durable, Lsn::min);
         log.commit = log.commit.max(commit);
         log.apply_committed(effects);
         if !self.serving && log.applied >= self.epoch_start {
             self.serving = true;
             effects.push(Effect::Serve(true));
+        }
+        while let Some(write) = self.in_flight.pop_front_if(|write| write.lsn <= log.applied) {
+            self.in_flight_bytes -= write.bytes;
         }
         while let Some(entry) = self.pending.first_entry()
             && *entry.key() <= log.applied

@@ -72,9 +72,20 @@ impl fmt::Display for Effect {
                 write!(f, "reply t{ticket} ok: {affected_rows} rows at {lsn}")
             }
             Self::Reply { ticket, result: Err(error) } => write!(f, "reply t{ticket} error: {error}"),
+            Self::ReportLag { epoch, version, replica, lag } => {
+                let linked = if lag.linked { "" } else { ", not linked" };
+                write!(
+                    f,
+                    "report {epoch} v{version} {replica} silent for {} ms{linked}, {} writes wait, the oldest for {} ms",
+                    lag.silent.as_millis(),
+                    lag.waiting_writes,
+                    lag.oldest_wait.as_millis()
+                )
+            }
             Self::RequestSyncState { epoch, version, replica, state, reason } => {
                 write!(f, "ask {epoch} v{version} {replica} ⇨ {state}: {reason}")
             }
+            Self::RequestSynced { epoch, version } => write!(f, "say {epoch} v{version} is synced"),
             Self::Serve(true) => f.write_str("serve"),
             Self::Serve(false) => f.write_str("serve no more"),
             Self::Wipe => f.write_str("wipe"),

@@ -21,7 +21,8 @@ pub(crate) struct Replica {
     pub(crate) primary: NodeId,
     link: Option<u64>,
     stage: Stage,
-    acked: Lsn,
+    /// What it acknowledged last on this link, and whether as synced.
+    acked: (Lsn, bool),
     /// What the catalog says of this instance, and in which epoch it said so.
     state: (Epoch, SyncState),
     /// The primary does not have all that is applied here.
@@ -41,7 +42,7 @@ enum Stage {
 impl Replica {
     pub(crate) fn new(primary: NodeId, epoch: Epoch, state: SyncState) -> Self {
         let state = (epoch, state);
-        Self { primary, link: None, stage: Stage::Asking, acked: Lsn(0), state, parted: false }
+        Self { primary, link: None, stage: Stage::Asking, acked: (Lsn(0), false), state, parted: false }
     }
 
     /// The catalog has moved on under this primary.
@@ -79,7 +80,7 @@ impl Replica {
         }
         self.link = Some(link);
         self.stage = Stage::Asking;
-        self.acked = Lsn(0);
+        self.acked = (Lsn(0), false);
         let (history, last) = if self.parted && !self.counts(log) {
             // As one who has nothing: that is answered with a copy.
             (History::default(), Lsn(0))
@@ -205,12 +206,14 @@ impl Replica {
     /// After a batch of events: apply, acknowledge.
     pub(crate) fn flush(&mut self, log: &mut Log, effects: &mut Vec<Effect>) {
         log.apply_committed(effects);
+        let (durable, synced) = (log.durable, log.synced);
+        let is_news = durable > self.acked.0 || (synced && !self.acked.1 && durable > Lsn(0));
         if let Some(link) = self.link
             && matches!(self.stage, Stage::Following)
-            && log.durable > self.acked
+            && is_news
         {
-            self.acked = log.durable;
-            let message = Message::Ack { epoch: log.epoch, durable: log.durable };
+            self.acked = (durable, synced);
+            let message = Message::Ack { epoch: log.epoch, durable, synced };
             effects.push(Effect::Send { peer: self.primary, link, message });
         }
     }

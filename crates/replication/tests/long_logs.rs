@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_model::limits::{
-    LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_MAX,
+    LOG_RECORDS_KEPT, REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_BYTES_MAX,
+    WRITES_IN_FLIGHT_MAX,
 };
 use baton_model::{
     DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId, ReplicationMode, StatementId,
@@ -81,6 +82,31 @@ fn one_write_too_many_is_refused_while_nothing_commits() {
     assert_eq!(world.checks.acknowledged.len(), WRITES_IN_FLIGHT_MAX);
 }
 
+#[test]
+fn a_write_is_refused_once_too_many_bytes_wait_for_their_commit() {
+    const BYTES: usize = 1 << 20;
+    let big = |statement: u64| {
+        let row = Some(vec![0; BYTES].into());
+        let mutations = vec![Mutation { table: TableId(1), key: vec![statement as u8], row }];
+        Write { mutations, ..write(statement) }
+    };
+    let mut world = World::new(2, ReplicationMode::Sync, Durability::Sync);
+    rest(&mut world);
+    world.held.insert(world::Hold::Wire(REPLICA, PRIMARY));
+    let fit = WRITES_IN_FLIGHT_BYTES_MAX.div_ceil(big(1).mutations[0].bytes()) as u64;
+    world.tells_effects = true;
+    world.write_all(PRIMARY, (1..=fit + 1).map(big));
+    let refusal = WriteError::TooManyInFlight.to_string();
+    assert_eq!(world.story.matches(&refusal).count(), 1, "the last one alone");
+    world.tells_effects = false;
+    world.held.clear();
+    rest(&mut world);
+    world.write(PRIMARY, big(fit + 2));
+    rest(&mut world);
+    assert_eq!(world.checks.violations, Vec::<String>::new());
+    assert_eq!(world.checks.acknowledged.len() as u64, fit + 1, "what is committed makes room");
+}
+
 fn view(primary: NodeId, replicas: BTreeMap<NodeId, (SyncState, bool)>) -> Event {
     Event::View(View {
         epoch: Epoch(1),
@@ -89,6 +115,8 @@ fn view(primary: NodeId, replicas: BTreeMap<NodeId, (SyncState, bool)>) -> Event
         armed: true,
         replicas,
         sync_replication: true,
+        sync_durability: true,
+        unsynced: false,
         settings: Settings { sync_replica_timeout: Duration::from_secs(5) },
     })
 }
@@ -152,7 +180,7 @@ fn a_replica_whose_copy_takes_long_finds_the_log_after_it() {
     let trimmed = write_until(&mut instance, RECORDS + 20_000, vec![]);
     assert!(trimmed.iter().all(|first| *first <= at.next()), "the copy is as of {at}, but {trimmed:?}");
     let sent = Event::ProvisionSent { peer: REPLICA, link: 1, at };
-    let has = Message::Ack { epoch: Epoch(1), durable: at };
+    let has = Message::Ack { epoch: Epoch(1), durable: at, synced: true };
     let has = Event::Received { peer: REPLICA, link: 1, message: has };
     let effects = instance.step(Instant(0), [sent, has]);
     let from =
@@ -198,7 +226,7 @@ fn what_is_on_its_way_to_a_replica_is_bounded_in_bytes() {
     assert!(on_the_way < 4 * REPLICATION_BATCH_BYTES_MAX + BIG + 1000, "{sent:?}");
 
     // What it acknowledges makes room for as much.
-    let ack = Message::Ack { epoch: Epoch(1), durable: Lsn(3) };
+    let ack = Message::Ack { epoch: Epoch(1), durable: Lsn(3), synced: true };
     let more = sizes(&instance.step(Instant(0), [Event::Received { peer: REPLICA, link: 1, message: ack }]));
     assert_eq!(more.len(), 2, "{more:?}");
 }
@@ -232,7 +260,7 @@ fn a_replica_rises_while_a_thousand_writers_are_at_work() {
     instance.step(Instant(0), [seen, follow()]);
     instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
     let received = |message| Event::Received { peer: REPLICA, link: 1, message };
-    let ack = |durable: u64| received(Message::Ack { epoch: Epoch(1), durable: Lsn(durable) });
+    let ack = |durable: u64| received(Message::Ack { epoch: Epoch(1), durable: Lsn(durable), synced: true });
     // It is always as many records behind as there are writers, and never at the end.
     let mut asked = false;
     for round in 0..5 {

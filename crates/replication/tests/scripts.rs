@@ -152,10 +152,31 @@ impl Runner for Story {
                 let known = world.leaves[&id].instance.as_ref().map(|i| i.known(statement));
                 world.tell(format_args!("{known:?}"));
             }
+            // alter [replication=async] [durability=sync]
+            "alter" => {
+                let replication = match args.take_key("replication") {
+                    Some("sync") => Some(ReplicationMode::Sync),
+                    Some("async") => Some(ReplicationMode::Async),
+                    _ => None,
+                };
+                let durability = match args.take_key("durability") {
+                    Some("sync") => Some(Durability::Sync),
+                    Some("async") => Some(Durability::Async),
+                    _ => None,
+                };
+                drop(world.alter(replication, durability));
+            }
             "offline" => {
                 world.note_offline(node(args.next_pos())?);
             }
-            "online" => world.note_online(node(args.next_pos())?),
+            // online n2 [tail=kept] : what its last run did not sync may be gone, unless it hides that.
+            "online" => {
+                let id = node(args.next_pos())?;
+                if args.take_key("tail") == Some("kept") {
+                    world.hide_lost_tail(id);
+                }
+                world.note_online(id);
+            }
             "promote" => drop(world.promote(node(args.next_pos())?)),
             "degrade" => drop(world.degrade(node(args.next_pos())?)),
             // crash n2 [lost=3] : the last so many writes that were not synced are gone.
@@ -214,7 +235,9 @@ fn show(world: &mut World) -> Result<(), Box<dyn Error>> {
     let partition = world.partition();
     let states: Vec<String> = partition.replicas.iter().map(|(id, state)| format!("{id} {state}")).collect();
     let (epoch, version, primary) = (partition.epoch, partition.version, partition.primary);
-    let mut text = format!("{PARTITION} {epoch} v{version} primary={primary} [{}]\n", states.join(", "));
+    let unsynced = if partition.unsynced { " unsynced" } else { "" };
+    let mut text =
+        format!("{PARTITION} {epoch} v{version} primary={primary} [{}]{unsynced}\n", states.join(", "));
     for (id, leaf) in &world.leaves {
         let Some(instance) = &leaf.instance else {
             writeln!(text, "{id} down")?;

@@ -58,9 +58,13 @@ enum Kind {
     Degrade,
     /// A request to the master aggregator is lost, or comes twice.
     Request,
+    /// `ALTER DATABASE` changes whether replicas rise.
+    AlterReplication,
+    /// `ALTER DATABASE` changes whether writes wait for the disk.
+    AlterDurability,
 }
 
-const KINDS: [(Kind, u32); 19] = [
+const KINDS: [(Kind, u32); 21] = [
     (Kind::Move, 52),
     (Kind::Peace, 6),
     (Kind::Time, 12),
@@ -80,6 +84,8 @@ const KINDS: [(Kind, u32); 19] = [
     (Kind::NoteOnline, 2),
     (Kind::Degrade, 2),
     (Kind::Request, 1),
+    (Kind::AlterReplication, 1),
+    (Kind::AlterDurability, 2),
 ];
 
 /// What the leaves promise, and what they may lose of it.
@@ -91,10 +97,13 @@ enum Leaves {
     Async,
     /// What is written, and what was not synced of it: machines lose power.
     AsyncAndLosePower,
+    /// What is written or what is synced, as the database says at the time, and what was not synced of it.
+    Altered,
 }
 
 struct Life {
     world: World,
+    leaves: Leaves,
     statements: u128,
     /// How often each kind of thing happens in this life: some never, some much.
     /// Lives that differ in this find more than lives that are all of the same mixture.
@@ -109,10 +118,14 @@ impl Life {
                 if *kind == Kind::Move { 1 } else { [0, 1, 1, 3][(mixture >> (i % 16 * 2)) as usize % 4] };
             weights[i] = weight * factor;
         }
-        let durability = if leaves == Leaves::Sync { Durability::Sync } else { Durability::Async };
+        let durability = if matches!(leaves, Leaves::Sync | Leaves::Altered) {
+            Durability::Sync
+        } else {
+            Durability::Async
+        };
         let mut world = World::new(LEAVES.len() as u64, ReplicationMode::Sync, durability);
-        world.checks.loses_power = leaves == Leaves::AsyncAndLosePower;
-        Self { world, statements: 0, weights }
+        world.checks.loses_power = matches!(leaves, Leaves::AsyncAndLosePower | Leaves::Altered);
+        Self { world, leaves, statements: 0, weights }
     }
 
     /// One thing happens.
@@ -235,7 +248,15 @@ impl Life {
                     world.requests.push(world.requests[request].clone());
                 }
             }
-            Kind::Retry | Kind::Restart | Kind::LoseDisk | Kind::Request => {}
+            Kind::AlterReplication => {
+                let asked = [ReplicationMode::Sync, ReplicationMode::Async][detail % 2];
+                let _ = world.alter(Some(asked), None);
+            }
+            Kind::AlterDurability if self.leaves == Leaves::Altered => {
+                let asked = [Durability::Sync, Durability::Async][detail % 2];
+                let _ = world.alter(None, Some(asked));
+            }
+            Kind::Retry | Kind::Restart | Kind::LoseDisk | Kind::Request | Kind::AlterDurability => {}
         }
     }
 
@@ -282,12 +303,14 @@ impl Life {
                 self.world.restart(id);
             }
         }
+        let durability = (self.leaves == Leaves::Altered).then_some(Durability::Sync);
+        let _ = self.world.alter(Some(ReplicationMode::Sync), durability);
         for _ in 0..ROUNDS {
             for id in LEAVES {
                 self.world.note_online(id);
             }
             let partition = self.world.partition().clone();
-            if partition.primary_lost
+            if !partition.has_able_primary()
                 && let Some(heir) = partition.promotable().next()
             {
                 let _ = self.world.promote(heir);
@@ -308,6 +331,7 @@ impl Life {
         let first = positions(&LEAVES[0]);
         let partition = self.world.partition();
         partition.replicas.values().all(|state| *state == SyncState::Sync)
+            && (self.leaves != Leaves::Altered || !partition.unsynced)
             && self.world.leaves[&partition.primary].instance.as_ref().is_some_and(|i| i.serves())
             && first.is_some_and(|((last, commit, applied), _)| last == commit && commit == applied)
             && LEAVES.iter().all(|id| positions(id) == first)
@@ -415,6 +439,11 @@ fn nothing_acknowledged_is_lost_on_disks_that_lose_what_was_not_synced() {
 #[test]
 fn nothing_acknowledged_is_lost_by_processes_that_die() {
     lives(Leaves::Async, LIVES..2 * LIVES);
+}
+
+#[test]
+fn what_a_database_promises_after_it_was_altered_survives_power_cuts() {
+    lives(Leaves::Altered, 3 * LIVES..4 * LIVES);
 }
 
 #[test]

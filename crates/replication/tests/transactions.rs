@@ -581,6 +581,7 @@ fn s9_transactions_are_all_or_nothing_whatever_happens() {
     assert!(committed > 1_000 && rolled_back > 1_000 && unknown > 1_000, "{outcomes:?}");
 }
 
+/// Checklist 14: what is resolved by time-out is caught by the same rules.
 #[test]
 fn s9_who_decides_by_time_is_caught() {
     std::panic::set_hook(Box::new(|_| {}));

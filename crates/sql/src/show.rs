@@ -2,7 +2,7 @@
 
 use baton_catalog::Catalog;
 use baton_model::errors::SqlError;
-use baton_model::{ColumnType, Datum, TableKind, TableSchema};
+use baton_model::{ColumnType, Datum, Durability, SyncState, TableKind, TableSchema};
 
 use crate::bind::{Columns, Context, INFORMATION_SCHEMA, bind_scalar};
 use crate::expression::{Pattern, REGULAR_ESCAPE};
@@ -35,7 +35,8 @@ fn texts(columns: &[&str], rows: Vec<Vec<Datum>>) -> ResultSet {
 pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<Option<ResultSet>, SqlError> {
     let context = Context { catalog, session };
     Ok(Some(match show {
-        Show::Databases { filter, .. } => {
+        Show::Databases { filter, extended: true } => narrow(databases_extended(&context), filter, &context)?,
+        Show::Databases { filter, extended: false } => {
             let rows = database_names(&context).into_iter().map(|name| vec![text(name)]);
             narrow(texts(&["Database"], rows.collect()), filter, &context)?
         }
@@ -94,6 +95,50 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         | Show::Partitions { .. }
         | Show::Processlist => return Ok(None),
     }))
+}
+
+/// Of each database, its state and who follows, as far as the catalog knows: as many replicas as it has in all its
+/// partitions, by what they are in the catalog now.
+fn databases_extended(context: &Context<'_>) -> ResultSet {
+    let catalog = context.catalog;
+    let count = |count: usize| Datum::Int(i64::try_from(count).unwrap_or(i64::MAX));
+    let rows = database_names(context).into_iter().map(|name| {
+        let Some(database) = catalog.database(&name) else {
+            let none = [text("online"), text(""), Datum::Int(0), Datum::Int(0)];
+            return [text(name), text("local")].into_iter().chain(none).collect();
+        };
+        let replicas =
+            || catalog.partitions_of(database.id).flat_map(|partition| partition.replicas.values());
+        let slow = replicas().filter(|state| **state == SyncState::Async).count();
+        let offline = catalog.partitions_of(database.id).filter(|p| catalog.serving(p.id).is_none()).count();
+        let unsynced = catalog.partitions_of(database.id).filter(|partition| partition.unsynced).count();
+        let mut details =
+            format!("{:?} durability, {:?} replication", database.durability, database.replication)
+                .to_lowercase();
+        if database.durability == Durability::Sync && unsynced > 0 {
+            details.push_str(&format!("; {unsynced} of {} partitions not synced yet", database.partitions));
+        }
+        if offline > 0 {
+            details.push_str(&format!("; {offline} of {} partitions offline", database.partitions));
+        }
+        vec![
+            text(name),
+            text("master"),
+            text(if offline == 0 { "online" } else { "offline" }),
+            text(details),
+            count(slow),
+            count(replicas().count() - slow),
+        ]
+    });
+    let columns = [
+        ("Database", TEXT),
+        ("Role", TEXT),
+        ("State", TEXT),
+        ("Details", TEXT),
+        ("AsyncSlaves", NUMBER),
+        ("SyncSlaves", NUMBER),
+    ];
+    answer(&columns, rows.collect())
 }
 
 /// The last rows of a table of `information_schema` that is in order of time.

@@ -131,6 +131,15 @@ pub enum SchemaStatement {
         /// `PARTITIONS n`, 1 to `PARTITIONS_MAX`.
         partitions: Option<u32>,
     },
+    /// ALTER DATABASE; at least one of the two is there.
+    AlterDatabase {
+        /// Its name.
+        name: String,
+        /// The new one, if it was given.
+        replication: Option<ReplicationMode>,
+        /// The new one, if it was given.
+        durability: Option<Durability>,
+    },
     /// DROP DATABASE.
     DropDatabase {
         /// Its name.

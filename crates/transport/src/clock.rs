@@ -1,21 +1,33 @@
 //! The one clock of a process, which turns the operating system's time into the cores' [`Instant`].
 
-use baton_model::Instant;
+use std::time::Duration;
 
-/// Monotonic time since the process started. Copies tell the same time.
+use baton_model::Instant;
+use nix::time::{ClockId, clock_gettime};
+
+/// Time since the process started, that never goes back and goes on while the machine is suspended: whoever slept finds
+/// that what was lent to it for a time is lent no more. Copies tell the same time.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(std::time::Instant);
+pub struct Clock {
+    started: Duration,
+}
 
 impl Clock {
     /// A clock that starts at zero now. A process needs only one.
     #[must_use]
     pub fn start() -> Self {
-        Self(std::time::Instant::now())
+        Self { started: since_boot() }
     }
 
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let passed = since_boot().saturating_sub(self.started);
+        Instant(u64::try_from(passed.as_micros()).unwrap_or(u64::MAX))
     }
+}
+
+fn since_boot() -> Duration {
+    // It fails only where the system does not know the clock, and Linux has known it since 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).expect("the system has a clock that never stops").into()
 }

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use crate::heartbeat::{MAGIC, Pulse, answer};
 use crate::wire::{ENVELOPE_BYTES_MAX, Envelope, Peer, PeerServer};
-use crate::{CallRefused, Header, Inbound, Outbound, Refusal, check};
+use crate::{CallRefused, Clock, Header, Inbound, Outbound, Refusal, check};
 
 /// The first bytes of HTTP/2.
 const HTTP2: &[u8; 4] = b"PRI ";
@@ -93,6 +93,7 @@ impl RpcServer {
     pub fn start<H: Handler>(
         listener: StdListener,
         pulse: Arc<Pulse>,
+        clock: Clock,
         handler: Arc<H>,
     ) -> Result<Self, ServeError> {
         listener.set_nonblocking(true).map_err(ServeError::Listen)?;
@@ -118,7 +119,7 @@ impl RpcServer {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, pulse, hand_over) => {}
+                        () = accept(listener, pulse, clock, hand_over) => {}
                         () = stopped.cancelled() => {}
                     }
                 });
@@ -156,7 +157,7 @@ impl Drop for RpcServer {
 }
 
 /// Accepts for as long as it is polled.
-async fn accept(listener: TcpListener, pulse: Arc<Pulse>, hand_over: mpsc::Sender<StdStream>) {
+async fn accept(listener: TcpListener, pulse: Arc<Pulse>, clock: Clock, hand_over: mpsc::Sender<StdStream>) {
     let admitted = Arc::new(Semaphore::new(HEARTBEAT_CONNECTIONS_MAX));
     loop {
         let (stream, from) = match listener.accept().await {
@@ -176,7 +177,7 @@ async fn accept(listener: TcpListener, pulse: Arc<Pulse>, hand_over: mpsc::Sende
         let hand_over = hand_over.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = sort(stream, pulse, hand_over).await {
+            if let Err(error) = sort(stream, pulse, clock, hand_over).await {
                 debug!(%from, %error, "a connection ended");
             }
         });
@@ -189,10 +190,15 @@ enum Kind {
 }
 
 /// Answers heartbeats right here, and hands the rest over.
-async fn sort(stream: TcpStream, pulse: Arc<Pulse>, hand_over: mpsc::Sender<StdStream>) -> io::Result<()> {
+async fn sort(
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+    clock: Clock,
+    hand_over: mpsc::Sender<StdStream>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match timeout(OPENING_TIMEOUT, kind_of(&stream)).await?? {
-        Kind::Heartbeat => answer(stream, pulse).await,
+        Kind::Heartbeat => answer(stream, pulse, clock).await,
         Kind::Calls => timeout(OPENING_TIMEOUT, hand_over.send(stream.into_std()?))
             .await?
             .map_err(|_| io::ErrorKind::ConnectionAborted.into()),

@@ -4,14 +4,19 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_detector::{Evidence, Health, Observation, Vitals};
+use baton_detector::{Evidence, Grant, Health, LEASE, Observation, Vitals};
 use baton_model::limits::{HEARTBEAT_INTERVAL_MS, HEARTBEAT_RETRY_MS};
 use baton_model::{CatalogIndex, Incarnation, NodeId, NodeRole, StoreId};
-use baton_transport::Clock;
-use baton_transport::heartbeat::{HealthChange, HeartbeatShell, Judgement, Pulse, Target};
-use common::{ANOTHER_CLUSTER, CLUSTER, bounded, free_port, listen_again, pulse, serve, serve_at, until};
+use baton_transport::heartbeat::{
+    HealthChange, HeartbeatShell, Judgement, Lend, Pulse, Target, lend_nothing,
+};
+use baton_transport::{Clock, RpcServer};
+use common::{
+    ANOTHER_CLUSTER, CLUSTER, Desk, bounded, free_port, listen_again, pulse, serve, serve_at, until,
+};
 use tokio::sync::mpsc;
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -40,7 +45,8 @@ fn swift(observation: &Observation) -> Vec<Judgement> {
 
 async fn watch(pulse: &Arc<Pulse>, targets: Vec<Target>) -> (HeartbeatShell, mpsc::Receiver<HealthChange>) {
     let (shell, changes) =
-        HeartbeatShell::start(Arc::clone(pulse), Clock::start(), INTERVAL, swift).expect("a shell");
+        HeartbeatShell::start(Arc::clone(pulse), Clock::start(), INTERVAL, swift, lend_nothing())
+            .expect("a shell");
     shell.set_targets(targets).await.expect("the shell lives");
     (shell, changes)
 }
@@ -218,7 +224,8 @@ async fn nobody_who_reads_the_changes_holds_up_nothing() {
     };
     let often = Duration::from_millis(1);
     let (shell, mut changes) =
-        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), often, flips).expect("a shell");
+        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), often, flips, lend_nothing())
+            .expect("a shell");
     shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
     // More changes than the channel holds; what nobody reads is merged.
     let flapping = |seen: &Evidence| seen.flaps_last_hour == 64;
@@ -251,7 +258,8 @@ async fn the_classic_rule_fails_a_refusing_node_in_three_seconds() {
     let server = serve(&pulse(CLUSTER, 2));
     let interval = Duration::from_millis(HEARTBEAT_INTERVAL_MS);
     let (shell, mut changes) =
-        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), interval, classic).expect("a shell");
+        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), interval, classic, lend_nothing())
+            .expect("a shell");
     shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
     evidence("pongs", &shell, 2, |seen| seen.pong_intervals_ms.len() > 7).await;
     let died_at = Instant::now();
@@ -279,10 +287,54 @@ async fn a_stall_of_the_observer_is_no_evidence() {
         vec![]
     };
     let (shell, _changes) =
-        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), INTERVAL, judge).expect("a shell");
+        HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), INTERVAL, judge, lend_nothing())
+            .expect("a shell");
     shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
     let misses = bounded("the late tick", told.recv()).await.expect("the judge lives");
     assert!(misses <= 1, "{misses} misses");
     shell.stop().await;
     server.stop().await;
+}
+
+/// A lender that has a catalog, and counts how often it was asked.
+fn lend_by(index: u64) -> (Lend, Arc<AtomicU64>) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let lend: Lend = Box::new(move |_, _, answered_at| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(Grant { answered_at, index: CatalogIndex(index) })
+    });
+    (lend, asked)
+}
+
+/// Checklist 11: the right to read rides the heartbeats, ends with them, and a heartbeat that is slower than it is
+/// helped.
+#[tokio::test]
+async fn a_lease_is_renewed_by_pings_and_ends_without_them() {
+    for interval in [INTERVAL, Duration::from_secs(5)] {
+        let (node, clock) = (pulse(CLUSTER, 2), Clock::start());
+        let desk: Arc<Desk> = Arc::default();
+        let server =
+            RpcServer::start(free_port(), Arc::clone(&node), clock, Arc::clone(&desk)).expect("it starts");
+        let (lend, asked) = lend_by(7);
+        let (shell, _changes) =
+            HeartbeatShell::start(pulse(CLUSTER, 1), Clock::start(), interval, swift, lend).expect("a shell");
+        assert!(!node.holds_lease(clock.now(), CatalogIndex(9)), "nothing was lent yet");
+        shell.set_targets(vec![target(2, server.address())]).await.expect("the shell lives");
+        let mut renewed = node.renewed();
+        until("a lease", &mut renewed, |count| *count >= 10).await;
+        assert!(node.holds_lease(clock.now(), CatalogIndex(7)));
+        assert!(!node.holds_lease(clock.now(), CatalogIndex(6)), "by a catalog that it has not applied");
+        assert!(asked.load(Ordering::Relaxed) >= 10);
+        let seen = evidence("pongs", &shell, 2, |seen| seen.last_pong_age_ms.is_some()).await;
+        assert_eq!(seen.misses, 0, "nobody misses an answer to what only renews");
+        shell.stop().await;
+        let ended = Instant::now();
+        while node.holds_lease(clock.now(), CatalogIndex(7)) {
+            assert!(ended.elapsed() < Duration::from_secs(5), "it ends with the pings");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(ended.elapsed() <= LEASE + Duration::from_millis(100), "{:?}", ended.elapsed());
+        server.stop().await;
+    }
 }

@@ -85,6 +85,7 @@ async fn a_stream_ends_when_its_server_stops() {
     assert!(matches!(bounded("the end", inbound.recv()).await, None | Some(Err(_))));
 }
 
+/// Checklist 20: another wire version is refused, and with it every downgrade and every mixture that was not planned.
 #[tokio::test]
 async fn refusals_come_with_their_reason() {
     let server = serve(&pulse(CLUSTER, 1));
@@ -121,6 +122,7 @@ async fn a_node_in_no_cluster_lets_its_handler_decide() {
     server.stop().await;
 }
 
+/// Checklist 21.
 #[tokio::test]
 async fn what_was_not_sent_is_told_from_what_is_unknown() {
     let peers = Peers::default();

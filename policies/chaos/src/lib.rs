@@ -1,18 +1,19 @@
 //! A policy that misbehaves as its setting `chaos` says, at every decision point.
 //!
 //! The host's tests bind it and expect the classic answer each time, with the right reason.
-//! Without the setting, or with `none`, it behaves as classic does.
+//! Without the setting, or with `none`, it behaves as classic does. With `never` its answers are valid, and never do
+//! anything: only the ceilings end that.
 
 use std::hint::black_box;
 
 use baton_policy_sdk::{
-    Classic, Description, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict, Policy,
-    PromotionInput, PromotionVerdict, SettingDoc, Settings, export_policy, log,
+    Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
+    Health, NodeVerdict, Policy, PromotionInput, PromotionVerdict, SettingDoc, Settings, export_policy, log,
 };
 
 /// The ways to misbehave.
-const WAYS: [&str; 10] =
-    ["none", "panic", "loop", "allocate", "recurse", "clock", "nonsense", "babble", "flood", "huge"];
+const WAYS: [&str; 11] =
+    ["none", "panic", "loop", "allocate", "recurse", "clock", "nonsense", "babble", "flood", "huge", "never"];
 
 /// The policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +44,7 @@ impl Policy for Chaos {
                 "nonsense" => verdict.node = verdict.node.wrapping_add(1_000_000),
                 "babble" => verdict.reason = "because ".repeat(1_000),
                 "huge" => verdict.memory = vec![7; 12 << 20],
+                "never" => verdict.health = Health::Healthy,
                 _ => {}
             }
         }
@@ -55,6 +57,19 @@ impl Policy for Chaos {
         match way {
             "babble" => verdict.reason = "because ".repeat(1_000),
             "huge" => verdict.reason = "x".repeat(12 << 20),
+            "never" => verdict = ElectionVerdict::wait("never"),
+            _ => {}
+        }
+        verdict
+    }
+
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        let way = misbehave(&input.settings);
+        let mut verdict = Classic.degrade(input);
+        match way {
+            "babble" => verdict.reason = "because ".repeat(1_000),
+            "huge" => verdict.reason = "x".repeat(12 << 20),
+            "never" => verdict = DegradeVerdict::wait("never"),
             _ => {}
         }
         verdict
@@ -110,4 +125,4 @@ fn recurse(depth: u64) -> u64 {
     recurse(black_box(depth + 1)) + black_box(depth)
 }
 
-export_policy!(Chaos: detection, election, promotion);
+export_policy!(Chaos: detection, election, promotion, degrade);

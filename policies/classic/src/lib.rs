@@ -6,4 +6,4 @@
 pub use baton_policy_sdk::Classic;
 use baton_policy_sdk::export_policy;
 
-export_policy!(Classic: detection, election, promotion);
+export_policy!(Classic: detection, election, promotion, degrade);

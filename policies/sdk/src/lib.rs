@@ -43,11 +43,11 @@ pub mod wasm;
 
 pub use baton_model::NodeRole;
 pub use baton_policy::{
-    Candidate, Classic, DecisionPoint, Description, DetectionInput, ElectionChoice, ElectionInput,
-    ElectionVerdict, Health, MEMORY_BYTES_MAX, Manifest, NodeEvidence, NodeVerdict, NumberSetting, Policy,
-    PromotionInput, PromotionVerdict, REASON_BYTES_MAX, Rejection, SettingDoc, Settings,
-    UnknownDecisionPoint, Vitals, VoterView, Witness, validate_detection, validate_election,
-    validate_promotion,
+    Candidate, Classic, DecisionPoint, DegradeChoice, DegradeInput, DegradeVerdict, Description,
+    DetectionInput, ElectionChoice, ElectionInput, ElectionVerdict, Health, MEMORY_BYTES_MAX, Manifest,
+    NodeEvidence, NodeVerdict, NumberSetting, Policy, PromotionInput, PromotionVerdict, REASON_BYTES_MAX,
+    Rejection, SettingDoc, Settings, UnknownDecisionPoint, Vitals, VoterView, Witness, validate_degrade,
+    validate_detection, validate_election, validate_promotion,
 };
 
 /// Exports a policy from this crate: `export_policy!(MyPolicy: detection, promotion);`

@@ -50,7 +50,13 @@ bindings!(
     promotion,
     "promotes"
 );
+bindings!(
+    /// The bindings of `degrade`.
+    degrade,
+    "degrades"
+);
 
+use degrade::exports::baton::policy::degrade as degrade_wit;
 use detection::exports::baton::policy::detection as detection_wit;
 use election::exports::baton::policy::election as election_wit;
 use manifest::baton::policy::log;
@@ -82,6 +88,12 @@ impl<P: Policy + Default> election_wit::Guest for P {
 impl<P: Policy + Default> promotion_wit::Guest for P {
     fn decide(input: promotion_wit::Input) -> promotion_wit::Verdict {
         ready::<P>().promote(&input.into()).into()
+    }
+}
+
+impl<P: Policy + Default> degrade_wit::Guest for P {
+    fn decide(input: degrade_wit::Input) -> degrade_wit::Verdict {
+        ready::<P>().degrade(&input.into()).into()
     }
 }
 

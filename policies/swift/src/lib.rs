@@ -3,17 +3,19 @@
 //! A connection that broke and is then refused is hard evidence: the host is there and says that the process is not.
 //! It needs neither patience nor a witness. Silence may be the observer's own fault, or the network's between the two,
 //! so silence needs someone else who hears nothing either.
-//! In every case swift is at least as quick as classic: what classic calls failed is failed.
+//! In every case swift is at least as quick as classic: what classic calls failed is failed, and whom classic would not
+//! wait for is not waited for.
 //!
 //! Not here: vitals and round trip times. A slow node is not a dead one.
 
+mod degrade;
 mod detection;
 mod election;
 mod promotion;
 
 use baton_policy_sdk::{
-    Description, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict, NumberSetting, Policy,
-    PromotionInput, PromotionVerdict, Settings, export_policy,
+    DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict,
+    NumberSetting, Policy, PromotionInput, PromotionVerdict, Settings, export_policy,
 };
 
 /// Misses after which silence is believed, if someone else confirms it.
@@ -53,8 +55,15 @@ const UNLED_MS: NumberSetting = NumberSetting {
     doc: "Milliseconds after which a master that answers pings, but from which the control group hears nothing, is \
           campaigned against.",
 };
-const SETTINGS: [NumberSetting; 5] =
-    [SILENCE_MISSES, ALONE_MISSES, ELECTION_ALONE_MISSES, STAGGER_MS, UNLED_MS];
+/// How long a write may wait for a replica.
+const DEGRADE_MS: NumberSetting = NumberSetting {
+    name: "degrade_ms",
+    default: 3_000,
+    range: 500..=600_000,
+    doc: "Milliseconds for which the oldest write waits for a replica before its primary goes on without it.",
+};
+const SETTINGS: [NumberSetting; 6] =
+    [SILENCE_MISSES, ALONE_MISSES, ELECTION_ALONE_MISSES, STAGGER_MS, UNLED_MS, DEGRADE_MS];
 
 /// The policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -84,6 +93,10 @@ impl Policy for Swift {
     fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
         promotion::promote(input)
     }
+
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        degrade::degrade(input)
+    }
 }
 
-export_policy!(Swift: detection, election, promotion);
+export_policy!(Swift: detection, election, promotion, degrade);

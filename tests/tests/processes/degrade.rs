@@ -71,3 +71,33 @@ fn a_write_waits_5_seconds_for_a_silent_replica_which_is_async_until_it_wakes() 
         Ok(())
     });
 }
+
+/// The `degrade` decision point: swift lets a write wait for 3 s, and what it decided is told with its input.
+#[test]
+fn under_swift_a_write_waits_3_seconds_for_a_silent_replica_and_the_decision_is_told() {
+    let spec = ClusterSpec::new(1, 2).policy("swift").variable("leaf_failure_detection", "OFF");
+    alone(spec, async |cluster| {
+        cluster.create_database("PARTITIONS 1").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let mut client = cluster.conn("a1").await?;
+        client.run(&format!("CREATE TABLE {DATABASE}.t (id BIGINT PRIMARY KEY)")).await?;
+        let primary = leaf_with_primaries(cluster).await?;
+        let leaves = cluster.leaves();
+        let replica = leaves.iter().find(|leaf| **leaf != primary).context("there is one leaf")?;
+        insert(&mut client, 1).await?;
+
+        let stopped = cluster.stop(replica)?;
+        let waited = insert(&mut client, 2).await?;
+        ensure_ms("a write under swift", waited.as_secs_f64() * 1e3, 3_000.0, 1_000.0)?;
+        let decisions = client.decisions_since(stopped).await?;
+        let decision =
+            decisions.iter().find(|decision| decision.point == "degrade").context("it is not told")?;
+        ensure!(decision.policy == "swift" && decision.fallback.is_empty(), "{decision:?}");
+        ensure!(decision.subject.starts_with(&format!("{DATABASE}_0 on ")), "{decision:?}");
+        ensure!(decision.verdict.starts_with("degrade n"), "{decision:?}");
+        ensure!(decision.reason.contains("1 writes wait"), "{decision:?}");
+        ensure!(decision.input.contains("\"waiting_writes\":1"), "{decision:?}");
+        cluster.cont(replica)?;
+        cluster.all_in_sync(HEAL_BOUND).await
+    });
+}

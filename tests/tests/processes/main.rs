@@ -8,6 +8,7 @@ mod cases;
 mod classic;
 mod degrade;
 mod growth;
+mod promises;
 mod restart;
 mod sql;
 mod sql_clients;

@@ -424,7 +424,7 @@ fn policies_are_bound_while_the_cluster_runs() {
         for node in cluster.aggregators() {
             wait_while_not(&format!("{node} knows the bindings"), Duration::from_secs(5), async || {
                 let mut client = cluster.conn(&node).await?;
-                for point in ["detection", "election", "promotion"] {
+                for point in ["detection", "election", "promotion", "degrade"] {
                     if bound(&mut client, point).await? != "swift" {
                         return Ok(false);
                     }

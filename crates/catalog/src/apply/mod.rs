@@ -3,6 +3,7 @@
 //! A statement that was carried out before is answered from memory (S12). Everything else goes to the part it is
 //! about; each part checks all its preconditions before it changes anything.
 
+mod modes;
 mod nodes;
 mod partitions;
 mod policies;
@@ -65,8 +66,8 @@ impl Step<'_> {
             Command::SetNodeOffline { node, incarnation, reason } => {
                 self.set_node_offline(*node, *incarnation, reason)
             }
-            Command::SetNodeOnline { node, incarnation, store } => {
-                self.set_node_online(*node, *incarnation, *store)
+            Command::SetNodeOnline { node, incarnation, store, lost_tail } => {
+                self.set_node_online(*node, *incarnation, *store, *lost_tail)
             }
             Command::PromoteInstance { partition, epoch, to, reason } => {
                 self.promote_instance(*partition, *epoch, *to, reason)
@@ -80,6 +81,12 @@ impl Step<'_> {
             Command::AddReplica { partition, version, node } => self.add_replica(*partition, *version, *node),
             Command::CreateDatabase { name, if_not_exists, replication, durability, placements } => {
                 self.create_database(name, *if_not_exists, *replication, *durability, placements)
+            }
+            Command::AlterDatabase { name, replication, durability } => {
+                self.alter_database(name, *replication, *durability)
+            }
+            Command::NoteSynced { partition, epoch, version } => {
+                self.note_synced(*partition, *epoch, *version)
             }
             Command::DropDatabase { name, if_exists } => self.drop_database(name, *if_exists),
             Command::CreateTable { database, schema, if_not_exists } => {

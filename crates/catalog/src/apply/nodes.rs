@@ -1,8 +1,7 @@
 //! Nodes: joining, leaving, failing, returning.
 
 use baton_model::{
-    AggregatorRole, ClusterId, Durability, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId,
-    SyncState,
+    AggregatorRole, ClusterId, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState,
 };
 
 use super::Step;
@@ -100,11 +99,13 @@ impl Step<'_> {
     /// A node answers. If its process was restarted, its primaries go on under a new epoch, so that what a dead
     /// process may have sent and the new one no longer has can be told apart (S6).
     /// If its data directory is another one, nothing it held counts any more (S4).
+    /// If its machine went down under it, what it had not synced does not count (checklist 9).
     pub(super) fn set_node_online(
         &mut self,
         id: NodeId,
         incarnation: Incarnation,
         store: StoreId,
+        lost_tail: bool,
     ) -> Outcome {
         let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
         let restarted = node.incarnation != incarnation;
@@ -122,55 +123,85 @@ impl Step<'_> {
         }
         if lost {
             text.push_str(", with an empty disk");
+        } else if restarted && lost_tail {
+            text.push_str(", perhaps without what it had not synced");
         }
         self.changed.insert(RowKey::Node(id));
         self.event(Severity::Notice, event_type::NODE_ONLINE, Some(id), text);
 
+        let lost_tail = restarted && lost_tail;
         let held: Vec<PartitionId> =
             self.catalog.partitions.values().filter(|p| p.role_of(id).is_some()).map(|p| p.id).collect();
-        for partition_id in held {
-            let unsynced = self
-                .catalog
-                .databases
-                .get(&partition_id.database)
-                .is_some_and(|database| database.durability == Durability::Async);
-            let name = self.catalog.partition_name(partition_id);
-            let partition = self.catalog.partitions.get_mut(&partition_id).expect("it was just listed");
-            if partition.primary == id {
-                if !lost && !restarted {
-                    // Only cut off: nobody has taken over, and it goes on where it was.
-                    if was_offline && !partition.primary_lost {
-                        let text = format!("{name} is served again");
-                        self.event(Severity::Notice, event_type::PARTITION_ONLINE, Some(id), text);
-                    }
-                    continue;
-                }
-                partition.primary_lost |= lost;
-                if restarted {
-                    partition.epoch = partition.epoch.next();
-                }
-            } else if lost || (restarted && unsynced) {
-                partition.replicas.insert(id, SyncState::Async);
-            } else {
-                continue;
-            }
-            // Even if it was Async: what its primary knows of it is about data that is gone, so a request that was
-            // made from that knowledge must be refused (S4).
-            partition.version += 1;
-            let event = if !partition.primary_lost && partition.primary == id {
-                let text = format!("{name} goes on at epoch {}", partition.epoch);
-                Some((Severity::Notice, event_type::PARTITION_ONLINE, text))
-            } else if partition.primary == id {
-                let text = format!("{name}: the primary came back without its data");
-                Some((Severity::Error, event_type::PARTITION_OFFLINE, text))
-            } else {
-                None
-            };
-            self.changed.insert(RowKey::Partition(partition_id));
-            if let Some((severity, kind, text)) = event {
-                self.event(severity, kind, Some(id), text);
-            }
+        for partition in held {
+            let returned = Returned { restarted, lost, lost_tail, was_offline };
+            self.instance_returned(partition, id, returned);
         }
         self.done()
     }
+
+    fn instance_returned(&mut self, partition_id: PartitionId, id: NodeId, returned: Returned) {
+        let Returned { restarted, lost, lost_tail, was_offline } = returned;
+        let name = self.catalog.partition_name(partition_id);
+        let partition = self.catalog.partitions.get_mut(&partition_id).expect("it was just listed");
+        let was_able = partition.has_able_primary();
+        let is_primary = partition.primary == id;
+        if is_primary {
+            if !lost && !restarted {
+                // Only cut off: nobody has taken over, and it goes on where it was.
+                if was_offline && was_able {
+                    let text = format!("{name} is served again");
+                    self.event(Severity::Notice, event_type::PARTITION_ONLINE, Some(id), text);
+                }
+                return;
+            }
+            partition.primary_lost |= lost;
+            if restarted {
+                partition.epoch = partition.epoch.next();
+            }
+            partition.primary_unsure |= lost_tail && partition.unsynced;
+        } else if lost || (lost_tail && partition.unsynced) {
+            partition.replicas.insert(id, SyncState::Async);
+        } else {
+            return;
+        }
+        // Else nobody is left who surely has more than the primary.
+        let has_heir = partition.promotable().next().is_some();
+        partition.primary_unsure &= has_heir;
+        // Even if it was Async: what its primary knows of it is about data that is gone, so a request that was
+        // made from that knowledge must be refused (S4).
+        partition.version += 1;
+        let (primary, epoch) = (partition.primary, partition.epoch);
+        let event = if partition.has_able_primary() && is_primary {
+            Some((Severity::Notice, event_type::PARTITION_ONLINE, format!("{name} goes on at epoch {epoch}")))
+        } else if partition.has_able_primary() && !was_able {
+            let text = format!(
+                "{name} goes on at epoch {epoch} with what its primary has: nobody is left who surely has more"
+            );
+            Some((Severity::Warning, event_type::PARTITION_ONLINE, text))
+        } else if !is_primary {
+            None
+        } else if partition.primary_lost {
+            let text = format!("{name}: the primary came back without its data");
+            Some((Severity::Error, event_type::PARTITION_OFFLINE, text))
+        } else {
+            let text =
+                format!("{name}: the primary came back, perhaps without what only its replicas have now");
+            Some((Severity::Warning, event_type::PARTITION_OFFLINE, text))
+        };
+        self.changed.insert(RowKey::Partition(partition_id));
+        if let Some((severity, kind, text)) = event {
+            self.event(severity, kind, Some(primary), text);
+        }
+    }
+}
+
+/// How a node came back.
+struct Returned {
+    /// As another run of its process.
+    restarted: bool,
+    /// With another data directory.
+    lost: bool,
+    /// As another run, and perhaps without what the one before had not synced.
+    lost_tail: bool,
+    was_offline: bool,
 }

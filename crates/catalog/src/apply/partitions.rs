@@ -8,7 +8,7 @@ use crate::outcome::{Outcome, Rejection};
 use crate::row::RowKey;
 
 impl Step<'_> {
-    fn partition(&self, id: PartitionId) -> Result<&Partition, Rejection> {
+    pub(super) fn partition(&self, id: PartitionId) -> Result<&Partition, Rejection> {
         self.catalog.partitions.get(&id).ok_or(Rejection::NoSuchPartition(id))
     }
 
@@ -37,7 +37,7 @@ impl Step<'_> {
         partition.replicas.remove(&to);
         partition.replicas.insert(old, SyncState::Async);
         partition.primary = to;
-        partition.primary_lost = false;
+        (partition.primary_lost, partition.primary_unsure) = (false, false);
         partition.epoch = epoch.next(); // S1: by one, and only here and at a primary's return.
         partition.version += 1;
         let text = format!(
@@ -84,9 +84,11 @@ impl Step<'_> {
             .is_some_and(|database| database.replication == ReplicationMode::Sync);
         let online = self.catalog.nodes.get(&replica).is_some_and(|node| node.is_online());
         let allowed = match (from, state) {
+            // S4: while the primary is not sure to have everything, its Sync replicas are the only ones who are.
+            (SyncState::Sync, SyncState::Async) => !partition.primary_unsure,
             (_, SyncState::Async) => true,
             (SyncState::Async, SyncState::Ready) | (SyncState::Ready, SyncState::Sync) => {
-                sync_replication && online && !partition.primary_lost
+                sync_replication && online && partition.has_able_primary()
             }
             _ => false,
         };

@@ -57,6 +57,8 @@ impl Step<'_> {
                 version: 1,
                 primary: placement.primary,
                 primary_lost: false,
+                primary_unsure: false,
+                unsynced: durability == Durability::Async,
                 replicas,
             };
             self.catalog.partitions.insert(partition_id, partition);

@@ -56,6 +56,7 @@ async fn a_statement_that_comes_twice_is_carried_out_once() {
     cluster.stop().await;
 }
 
+/// Checklist 18: pre-votes are on, and the lease of a living leader refuses them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_against_a_leader_that_lives_changes_nothing() {
     let cluster = Cluster::of(3).await;
@@ -97,6 +98,7 @@ async fn after_the_leaders_death_a_campaign_wins_within_a_lease_or_so() {
     cluster.stop().await;
 }
 
+/// Checklist 3: what was committed outlives every leader.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_restart_and_go_on_where_they_were() {
     let mut cluster = Cluster::of(3).await;
@@ -202,6 +204,7 @@ async fn who_is_far_behind_gets_a_snapshot() {
     cluster.stop().await;
 }
 
+/// Checklist 18 and 19: a leader on the minority's side calls itself one for a lease at most.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_without_its_majority_is_none_and_proposes_nothing() {
     let cluster = Cluster::of(3).await;
@@ -340,6 +343,7 @@ async fn a_hand_over_to_a_dead_voter_is_refused_or_ends_in_another_leader() {
     cluster.stop().await;
 }
 
+/// Checklist 15: a leader that lives and leads nobody is known by the silence of its log, not of its pings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_knows_for_how_long_it_was_not_led() {
     let cluster = Cluster::of(3).await;

@@ -49,9 +49,13 @@ pub struct World {
     pub sight: Sight,
     /// Which run of a node's process, on which disk, is there to answer; the catalog may know another.
     pub runs: BTreeMap<NodeId, (Incarnation, StoreId)>,
+    /// The nodes whose machines went down under the run before.
+    pub lost_tails: BTreeSet<NodeId>,
     /// The partitions that were said to be offline.
     pub noted: BTreeSet<baton_model::PartitionId>,
     pub answers: Answers,
+    /// Of the next database.
+    pub durability: Durability,
 }
 
 impl World {
@@ -61,8 +65,10 @@ impl World {
             catalog: Catalog::default(),
             sight: Sight { now: Instant::from_millis(1_000), ..Sight::default() },
             runs: BTreeMap::new(),
+            lost_tails: BTreeSet::new(),
             noted: BTreeSet::new(),
             answers: Answers::Well,
+            durability: Durability::Sync,
         };
         let node = new_node(1, NodeRole::Aggregator, 1);
         let (policies, bindings) = (vec![], vec![]);
@@ -98,7 +104,7 @@ impl World {
             name: "db".into(),
             if_not_exists: false,
             replication,
-            durability: Durability::Sync,
+            durability: self.durability,
             placements,
         };
         self.apply(&create).expect("there is none yet");
@@ -117,6 +123,7 @@ impl World {
             seen.failed_at = None;
             seen.last_pong = Some(self.sight.now);
             seen.answered_as = run;
+            seen.lost_tail = self.lost_tails.contains(&id);
         }
     }
 
@@ -173,7 +180,7 @@ impl World {
         let nodes =
             self.catalog.nodes().map(|node| format!("{} {} {}", node.id, node.state, node.incarnation));
         let partitions = self.catalog.partitions().map(|p| {
-            let lost = if p.primary_lost { " (lost)" } else { "" };
+            let lost = if p.has_able_primary() { "" } else { " (lost)" };
             format!("{} {} {}{lost} {:?}", p.id, p.epoch, p.primary, p.replicas)
         });
         nodes.chain(partitions).collect()
@@ -215,6 +222,7 @@ fn unseen() -> NodeSight {
         failed_at: None,
         last_pong: None,
         answered_as: None,
+        lost_tail: false,
         rtt_mean_us: 100,
         flaps_last_hour: 0,
     }

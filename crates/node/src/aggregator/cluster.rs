@@ -119,7 +119,7 @@ impl Aggregator {
             incarnation: self.context.pulse.incarnation(),
             store: self.context.pulse.store(),
         };
-        let bindings = [DecisionPoint::Detection, DecisionPoint::Election, DecisionPoint::Promotion]
+        let bindings = DecisionPoint::ALL
             .map(|point| (point.to_string(), baton_policy::Classic::NAME.to_owned()))
             .to_vec();
         let command = Command::FoundCluster { cluster, node, policies, bindings };

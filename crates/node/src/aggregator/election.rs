@@ -62,7 +62,8 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
             memory.campaigns = 0;
         }
         let catalog = aggregator.context.catalog();
-        let decided = match memory.last_master.filter(|master| *master != me) {
+        // Never this member: while it leads it is not here, and it names itself only then.
+        let decided = match memory.last_master {
             Some(master) => ask(&aggregator, &catalog, &latest, &memory, master, &status)
                 .or_else(|| ceiling(&catalog, &status, me, &memory)),
             None => start_up(&status.voters, me, &memory),

@@ -3,12 +3,13 @@
 //! * S12: every one carries its id into the catalog's log; the first outcome is the answer to every retry.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, Outcome, Rejection, Reply};
 use baton_failover::placement;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::PARTITIONS_MAX;
-use baton_model::{CatalogIndex, StatementId};
+use baton_model::{CatalogIndex, Durability, StatementId};
 use baton_sql::{
     ClusterStatement, InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert,
     execute_query, parse, substitute,
@@ -17,9 +18,13 @@ use baton_sql::{
 use super::Aggregator;
 use super::master::ProposalError;
 use super::route::LeafScanner;
+use super::supervisor::until;
 use crate::local_sql::node_variables;
 use crate::server::{wall_clock_ms, wall_clock_us};
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest};
+
+/// `ALTER DATABASE … SYNC DURABILITY` waits no longer for its partitions.
+const SYNCED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A proposal that failed, for whoever asked this node as the master aggregator.
 pub fn refusal(error: ProposalError) -> ForwardRefusal {
@@ -106,7 +111,7 @@ impl Aggregator {
                 ClusterStatement::AddAggregator { .. }
                     | ClusterStatement::AddLeaf { .. }
                     | ClusterStatement::RemoveAggregator(_)
-            )
+            ) | Statement::Schema(SchemaStatement::AlterDatabase { .. })
         );
         if !goes_on && let Some(outcome) = catalog.outcome(id) {
             return answer(outcome.clone(), catalog.index());
@@ -149,6 +154,23 @@ impl Aggregator {
         }
     }
 
+    /// Waits until every partition of a database has synced what it holds, so that an OK means what it says (S2).
+    async fn until_synced(&self, name: &str) -> Result<(), SqlError> {
+        let unsynced = |catalog: &Catalog| {
+            let of = catalog.database(name).map(|database| database.id);
+            of.map_or(0, |id| catalog.partitions_of(id).filter(|partition| partition.unsynced).count())
+        };
+        if until(self, SYNCED_PATIENCE, |catalog| unsynced(catalog) == 0).await.is_ok() {
+            return Ok(());
+        }
+        let text = format!(
+            "Database '{name}' is altered, but {} of its partitions have not synced what they hold yet; \
+             see SHOW DATABASES EXTENDED",
+            unsynced(&self.context.catalog())
+        );
+        Err(SqlError::new(ErrorCode::OutcomeUnknown, text))
+    }
+
     async fn execute_schema(
         &self,
         id: StatementId,
@@ -170,6 +192,15 @@ impl Aggregator {
                 let placements = placement(catalog, count, catalog.number("redundancy_level"))
                     .map_err(|error| SqlError::new(ErrorCode::OperationRefused, error.to_string()))?;
                 Command::CreateDatabase { name, if_not_exists, replication, durability, placements }
+            }
+            SchemaStatement::AlterDatabase { name, replication, durability } => {
+                let answer = self
+                    .commit(id, Command::AlterDatabase { name: name.clone(), replication, durability })
+                    .await?;
+                if durability == Some(Durability::Sync) {
+                    self.until_synced(&name).await?;
+                }
+                return Ok(answer);
             }
             SchemaStatement::DropDatabase { name, if_exists } => {
                 if catalog.database(&name).is_none() && !if_exists {

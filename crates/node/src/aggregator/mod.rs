@@ -3,9 +3,11 @@
 mod addresses;
 mod auto_increment;
 mod cluster;
+mod degrade;
 mod election;
 mod execute;
 mod feed;
+mod leases;
 mod master;
 mod members;
 mod positions;
@@ -38,6 +40,8 @@ use crate::tripwire;
 use crate::wire::{Request, Response};
 use addresses::Addresses;
 use auto_increment::AutoIncrement;
+use degrade::Reported;
+use leases::Leases;
 use positions::Positions;
 
 pub use feed::serve as serve_catalog;
@@ -62,6 +66,10 @@ pub struct Aggregator {
     reference_writes: tokio::sync::Mutex<()>,
     /// How far the logs of all instances are, while this node is the master aggregator.
     positions: Positions,
+    /// What leaves may show of what they read, while this node is the master aggregator.
+    leases: Arc<Leases>,
+    /// When a `degrade` policy that failed was last reported.
+    fallbacks: Reported,
 }
 
 /// The control group's way to the other members.
@@ -92,11 +100,13 @@ impl Aggregator {
     pub async fn start(context: Arc<Context>) -> Result<Arc<Self>, StartError> {
         let decider = Arc::new(Decider::default());
         let (tell, judged) = watch::channel(Arc::default());
+        let leases = Arc::new(Leases::default());
         let (heartbeat, changes) = HeartbeatShell::start(
             Arc::clone(&context.pulse),
             context.clock,
             Duration::from_millis(HEARTBEAT_INTERVAL_MS),
             judge(Arc::clone(&decider), tell),
+            leases.lend(context.clock),
         )
         .map_err(|error| StartError::Internal(error.to_string()))?;
         let host = PolicyHost::new().map_err(|error| StartError::Internal(error.to_string()))?;
@@ -112,6 +122,8 @@ impl Aggregator {
             auto_increment: AutoIncrement::default(),
             reference_writes: tokio::sync::Mutex::default(),
             positions: Positions::default(),
+            leases,
+            fallbacks: Reported::default(),
         });
         if context.identity().cluster.is_some() {
             // CURRENT is RocksDB's own pointer to what is there: without it, the store would be created anew.
@@ -145,6 +157,7 @@ impl Aggregator {
                     .await
                     .map_err(|error| StartError::Internal(error.to_string()))?;
                 let group = Arc::new(group);
+                self.leases.follow(Arc::clone(&group));
                 self.context.note_control()?;
                 self.context.publish_catalog(group.catalog());
                 let following = Arc::clone(self).follow_group(Arc::clone(&group));

@@ -195,6 +195,7 @@ fn known_undone(error: SqlError) -> SqlError {
 fn refused<T>(refusal: DataRefusal) -> Attempt<T> {
     match refusal {
         DataRefusal::NotPrimary => Attempt::NotYet("the leaf is not its primary (yet)".into()),
+        DataRefusal::NoLease => Attempt::NotYet("the leaf has no lease to read".into()),
         DataRefusal::Busy => Attempt::NotYet("too many writes wait there".into()),
         DataRefusal::Deposed => Attempt::Unsure("the leaf stopped being its primary".into()),
         DataRefusal::Failed(error) => Attempt::Failed(error),

@@ -292,7 +292,7 @@ fn show_partitions(catalog: &Catalog, name: &str, extended: bool) -> Result<Answ
             let there = catalog.node(node).filter(|node| node.is_online());
             // A primary that cannot serve leaves its row without a host; a replica that is away leaves none.
             let serves = match role {
-                InstanceRole::Primary => there.filter(|_| !partition.primary_lost),
+                InstanceRole::Primary => there.filter(|_| partition.has_able_primary()),
                 InstanceRole::Replica(_) if there.is_none() && !extended => continue,
                 InstanceRole::Replica(_) => there,
             };

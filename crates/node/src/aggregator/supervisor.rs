@@ -38,11 +38,13 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
     let mut catalogs = aggregator.context.watch_catalog();
     let mut statuses = aggregator.watch_group();
     loop {
+        let now = aggregator.context.clock.now();
+        let next = state.free_at.map_or(LOOK_AGAIN, |free_at| free_at.since(now).min(LOOK_AGAIN));
         tokio::select! {
             changed = judged.changed() => if changed.is_err() { return },
             changed = catalogs.changed() => if changed.is_err() { return },
             changed = statuses.changed() => if changed.is_err() { return },
-            () = sleep(LOOK_AGAIN) => {}
+            () = sleep(next) => {}
             () = aggregator.context.shutdown.cancelled() => return,
         }
         let latest = judged.borrow_and_update().clone();
@@ -73,6 +75,10 @@ struct Supervision {
     /// When a failing policy was last reported, by hash.
     reported: BTreeMap<String, Instant>,
     asked_to_join: BTreeMap<NodeId, Instant>,
+    /// Leaves from which something was taken by an entry of which it is unknown whether it will be committed.
+    doubted: BTreeSet<NodeId>,
+    /// When the next of the leaves that are lent nothing ceases to read.
+    free_at: Option<baton_model::Instant>,
 }
 
 impl Supervision {
@@ -85,7 +91,9 @@ impl Supervision {
     ) {
         let me = aggregator.context.node();
         let mut commands = self.announce(aggregator, catalog, me, term);
-        let sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
+        let mut sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
+        sight.now = aggregator.context.clock.now();
+        sight.reads_until = self.lend(aggregator, catalog, &sight, term);
         let found = problems(catalog, &sight, me);
         let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
         let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut promoter);
@@ -101,8 +109,19 @@ impl Supervision {
         let (fallbacks, reported) = self.fallbacks(judged, records.iter().chain(&campaign));
         commands.extend(fallbacks);
         commands.extend(records.into_iter().map(Command::RecordDecision));
+        if commands.is_empty() && !self.doubted.is_empty() {
+            // Whatever comes after it in the log decides what became of it.
+            commands.push(Command::Batch(Vec::new()));
+        }
+        let taken_from = taken_from(&commands, catalog);
         // What was not committed was not said, and is said by the next look.
-        if commands.is_empty() || carry_out(aggregator, commands).await {
+        let done = commands.is_empty() || carry_out(aggregator, commands).await;
+        if done {
+            self.doubted.clear();
+        } else {
+            self.doubted.extend(taken_from);
+        }
+        if done {
             if !std::mem::replace(&mut self.announced, true) {
                 aggregator.forget_campaign();
             }
@@ -110,6 +129,34 @@ impl Supervision {
             self.reported.extend(reported.into_iter().map(|hash| (hash, Instant::now())));
         }
         self.invite(aggregator, catalog, judged);
+    }
+
+    /// Lends to every leaf that is counted on, and says until when each of the others may still read.
+    fn lend(
+        &mut self,
+        aggregator: &Aggregator,
+        catalog: &Catalog,
+        sight: &Sight,
+        term: u64,
+    ) -> BTreeMap<NodeId, baton_model::Instant> {
+        let leases = &aggregator.leases;
+        let judged = catalog.switch("leaf_failure_detection");
+        let (counted_on, others): (Vec<_>, Vec<_>) =
+            catalog.leaves().map(|leaf| (leaf.id, leaf.is_online())).partition(|(leaf, online)| {
+                *online && !(judged && sight.is_failed(*leaf)) && !self.doubted.contains(leaf)
+            });
+        // Until this term's first entry is applied, an entry of the leader before may take something that this catalog
+        // does not know of.
+        let borrowers = counted_on.into_iter().map(|(leaf, _)| leaf).filter(|_| self.announced);
+        leases.lend_to(sight.now, term, borrowers, catalog.index());
+        self.free_at = None;
+        if !catalog.switch("leaf_read_lease") {
+            return BTreeMap::new();
+        }
+        let reads_until: BTreeMap<_, _> =
+            others.into_iter().map(|(leaf, _)| (leaf, leases.free_at(leaf))).collect();
+        self.free_at = reads_until.values().filter(|until| **until > sight.now).min().copied();
+        reads_until
     }
 
     /// Says once a term who is master aggregator, and that its own process is the one that the catalog must know.
@@ -123,6 +170,7 @@ impl Supervision {
                 node: me,
                 incarnation: pulse.incarnation(),
                 store: pulse.store(),
+                lost_tail: pulse.lost_tail(),
             });
         }
         if !self.announced {
@@ -221,6 +269,15 @@ async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) -> bool
             false
         }
     }
+}
+
+/// The leaves whose primaries these commands give to others.
+fn taken_from(commands: &[Command], catalog: &Catalog) -> Vec<NodeId> {
+    let promoted = commands.iter().filter_map(|command| match command {
+        Command::PromoteInstance { partition, .. } => catalog.partition(*partition),
+        _ => None,
+    });
+    promoted.map(|partition| partition.primary).collect()
 }
 
 fn report(command: &Command, outcome: &Outcome) {

@@ -9,26 +9,31 @@
 mod chunk;
 mod disk;
 mod heavy;
+mod lag;
+mod lease;
 mod links;
 mod mirror;
 mod partition;
 mod read;
 mod runs;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use baton_catalog::Catalog;
-use baton_model::{DatabaseId, Durability, PartitionId, TableId};
+use baton_model::{DatabaseId, PartitionId, TableId};
 use baton_storage::{CatalogStore, DataStore, StoreError};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use self::disk::open_data;
+use self::tail::TailMark;
 use crate::context::Context;
 use crate::identity::IdentityError;
+use crate::leaf::lag::LagReports;
 use crate::leaf::partition::PartitionHandle;
 use crate::tripwire;
 use crate::wire::{DataRefusal, InstanceStatus};
@@ -55,6 +60,10 @@ pub struct Leaf {
     context: Arc<Context>,
     store: Arc<DataStore>,
     instances: RwLock<BTreeMap<PartitionId, Arc<PartitionHandle>>>,
+    /// Where primaries say that replicas keep them waiting.
+    lag: LagReports,
+    /// That this run goes on, or has ended well.
+    mark: Arc<Mutex<TailMark>>,
 }
 
 impl Leaf {
@@ -73,7 +82,16 @@ impl Leaf {
             context.publish_catalog(catalog);
         }
         let shutdown = context.shutdown.clone();
-        let leaf = Arc::new(Self { context, store, instances: RwLock::default() });
+        let mark = TailMark::begin(context.dir().path(), !store.partitions()?.is_empty())?;
+        if mark.lost_tail() {
+            context.pulse.set_lost_tail();
+        }
+        let mark = Arc::new(Mutex::new(mark));
+        let (lag, reports) = lag::reports();
+        let leaf = Arc::new(Self { context, store, instances: RwLock::default(), lag, mark });
+        let noting = tail::note_when_known(Arc::clone(&leaf.context), Arc::clone(&leaf.mark));
+        tokio::spawn(noting);
+        tripwire::spawn("the reporter of lag", &shutdown, lag::send(Arc::clone(&leaf.context), reports));
         let following = mirror::follow(Arc::clone(&leaf.context), mirror);
         tripwire::spawn("the catalog's mirror", &shutdown, following);
         let reconciling = Arc::clone(&leaf).reconcile_for_ever(seen);
@@ -81,12 +99,19 @@ impl Leaf {
         Ok(leaf)
     }
 
-    /// Ends every instance and waits for it, so that the store is closed before the process is.
+    /// Ends every instance and waits for it, so that the store is closed before the process is, and notes that nothing
+    /// is lost with this run.
     pub async fn stop(&self) {
         for handle in self.all() {
             handle.stop().await;
         }
         self.instances.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.store.barrier().wait().await;
+        let ended =
+            tokio::task::block_in_place(|| self.mark.lock().unwrap_or_else(PoisonError::into_inner).end());
+        if let Err(error) = ended {
+            warn!(%error, "that this run has ended well could not be noted");
+        }
     }
 
     /// How long the last sync took, in microseconds.
@@ -156,11 +181,8 @@ impl Leaf {
             let handle = match known {
                 Some(handle) => handle,
                 None => {
-                    let sync = catalog
-                        .database_by_id(id.database)
-                        .is_none_or(|database| database.durability == Durability::Sync);
-                    let handle =
-                        PartitionHandle::start(Arc::clone(&self.context), Arc::clone(&self.store), id, sync)?;
+                    let (context, store) = (Arc::clone(&self.context), Arc::clone(&self.store));
+                    let handle = PartitionHandle::start(context, store, id, self.lag.clone())?;
                     self.instances
                         .write()
                         .unwrap_or_else(PoisonError::into_inner)

@@ -4,14 +4,15 @@
 //! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2). So does a panic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use baton_catalog::{Catalog, Command, Entry};
+use baton_failover::LagReport;
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
-use baton_model::{Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
+use baton_model::{Durability, Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
 use baton_replication::{
     Effect, Event, History, Instance, Known, LockTable, Message, Payload, Record, Saved, Settings,
     StatementOutcome, View, Write, WriteError,
@@ -23,6 +24,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::LeafError;
+use super::lag::LagReports;
 use super::links::{LinkKeeper, Links, next_link};
 use super::runs::Runs;
 use crate::context::Context;
@@ -62,9 +64,12 @@ struct Epochs {
 
 /// The way to one running instance.
 pub struct PartitionHandle {
+    /// Shared with everything else in the process.
+    pub(super) context: Arc<Context>,
     id: PartitionId,
     inbox: mpsc::Sender<Input>,
     serving: Arc<ServingEpoch>,
+    irreplaceable: Arc<AtomicBool>,
     status: Arc<ArcSwap<InstanceStatus>>,
     /// The instance's rows.
     pub store: Arc<DataStore>,
@@ -105,9 +110,11 @@ pub fn view(catalog: &Catalog, id: PartitionId, me: NodeId, run: Incarnation) ->
         epoch: partition.epoch,
         version: partition.version,
         primary: partition.primary,
-        armed: node.incarnation == run && !partition.primary_lost,
+        armed: node.incarnation == run && partition.has_able_primary(),
         replicas: partition.replicas.iter().map(|(node, state)| (*node, (*state, online(*node)))).collect(),
         sync_replication: database.replication == ReplicationMode::Sync,
+        sync_durability: database.durability == Durability::Sync,
+        unsynced: partition.unsynced,
         settings: Settings {
             sync_replica_timeout: Duration::from_millis(catalog.number("sync_replica_timeout_ms")),
         },
@@ -123,7 +130,7 @@ impl PartitionHandle {
         context: Arc<Context>,
         store: Arc<DataStore>,
         id: PartitionId,
-        sync: bool,
+        lag: LagReports,
     ) -> Result<Arc<Self>, LeafError> {
         // It may be a hundred thousand records.
         let saved = tokio::task::block_in_place(|| load(&store, id))?;
@@ -131,11 +138,14 @@ impl PartitionHandle {
         let (inbox, inputs) = mpsc::channel(INBOX);
         let serving = Arc::new(ServingEpoch::default());
         let status = Arc::new(ArcSwap::from_pointee(status_of(&instance)));
+        let irreplaceable = Arc::new(AtomicBool::new(false));
         let task = Task {
-            context,
+            context: Arc::clone(&context),
             store: Arc::clone(&store),
-            sync,
+            sync: true,
+            lag,
             serving: Arc::clone(&serving),
+            irreplaceable: Arc::clone(&irreplaceable),
             status: Arc::clone(&status),
             inbox: inbox.downgrade(),
             links: Links::default(),
@@ -148,9 +158,11 @@ impl PartitionHandle {
         };
         tokio::spawn(task.run(inputs));
         Ok(Arc::new(Self {
+            context,
             id,
             inbox,
             serving,
+            irreplaceable,
             status,
             store,
             locks: Mutex::default(),
@@ -169,6 +181,11 @@ impl PartitionHandle {
     /// once and without a break, so what was seen between two equal answers was seen of its primary.
     pub fn serving_epoch(&self) -> Option<Epoch> {
         self.serving.get()
+    }
+
+    /// Whether nobody can take its place before it has asked for something; see [`Instance::is_irreplaceable`].
+    pub fn is_irreplaceable(&self) -> bool {
+        self.irreplaceable.load(Ordering::Acquire)
     }
 
     /// How it is.
@@ -285,9 +302,11 @@ struct Task {
     context: Arc<Context>,
     store: Arc<DataStore>,
     instance: Instance,
-    /// Whether the database wants its writes on disk before they are acknowledged.
+    /// Whether the database wants its writes on disk before they are acknowledged, as the newest view says.
     sync: bool,
+    lag: LagReports,
     serving: Arc<ServingEpoch>,
+    irreplaceable: Arc<AtomicBool>,
     status: Arc<ArcSwap<InstanceStatus>>,
     inbox: mpsc::WeakSender<Input>,
     links: Links,
@@ -363,6 +382,8 @@ impl Task {
                 continue;
             }
             let effects = self.instance.step(now, events);
+            // Before anybody hears of what it asks for.
+            self.irreplaceable.store(self.instance.is_irreplaceable(), Ordering::Release);
             let quiet = effects.is_empty();
             for effect in effects {
                 if let Err(error) = self.carry_out(effect).await {
@@ -387,6 +408,9 @@ impl Task {
     fn event(&mut self, input: Input) -> Option<Event> {
         match input {
             Input::Event(event) => {
+                if let Event::View(view) = &event {
+                    self.sync = view.sync_durability;
+                }
                 if let Event::LinkDown { link, .. } = &event {
                     self.links.close(*link);
                 }
@@ -454,8 +478,28 @@ impl Task {
                     let _ = reply.send(result);
                 }
             }
+            Effect::ReportLag { epoch, version, replica, lag } => {
+                let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                let report = LagReport {
+                    partition: id,
+                    epoch,
+                    version,
+                    replica,
+                    silent_ms: millis(lag.silent),
+                    linked: lag.linked,
+                    waiting_writes: lag.waiting_writes,
+                    oldest_wait_ms: millis(lag.oldest_wait),
+                };
+                // If there is no room, it is said again in half a second.
+                let _ = self.lag.try_send(report);
+            }
             Effect::RequestSyncState { epoch, version, replica, state, reason } => {
                 let command = Command::SetSyncState { partition: id, epoch, version, replica, state, reason };
+                let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
+                tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
+            }
+            Effect::RequestSynced { epoch, version } => {
+                let command = Command::NoteSynced { partition: id, epoch, version };
                 let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
                 tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
             }

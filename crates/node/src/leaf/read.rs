@@ -1,7 +1,8 @@
 //! Reads at the primary: rows by key, and scans that evaluate filter and projection here.
 //!
 //! A read sees what is committed and applied, through one view of the partition, or nothing: whether this instance
-//! still serves is asked once the view is open, since what it applies as a replica is another primary's present.
+//! still serves, and may show it (`lease.rs`), is asked once the view is open, since what it applies as a replica is
+//! another primary's present, and what it has as a primary that was replaced is the past.
 
 use std::ops::Bound;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::chunk::Chunk;
 use super::partition::PartitionHandle;
-use super::{Leaf, heavy};
+use super::{Leaf, heavy, lease};
 use crate::context::STREAM_CAPACITY;
 use crate::wire::{DataRefusal, GetRequest, ScanNews, encode};
 
@@ -31,14 +32,18 @@ impl Leaf {
     ///
     /// # Errors
     /// [`DataRefusal`].
-    pub fn get(&self, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+    pub async fn get(&self, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
         let instance = self.instance(request.partition)?;
         let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
-        let rows = heavy::run(request.keys.len(), || get(&instance, request));
-        if instance.serving_epoch() != Some(epoch) {
-            return Err(DataRefusal::NotPrimary);
+        let deadline = lease::patience();
+        loop {
+            instance.until_it_may_show(epoch, deadline).await?;
+            let rows = heavy::run(request.keys.len(), || get(&instance, request));
+            match instance.may_show(epoch) {
+                Err(DataRefusal::NoLease) if Instant::now() < deadline.into_std() => {}
+                answer => return answer.and(rows),
+            }
         }
-        rows
     }
 
     /// Streams the rows of a scan. The stream ends early if its reader goes away.
@@ -49,12 +54,17 @@ impl Leaf {
         let instance = self.instance(request.partition)?;
         let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
         let (news, rows) = mpsc::channel(STREAM_CAPACITY);
-        tokio::task::spawn_blocking(move || {
-            let last = match scan(&instance, epoch, &request, &news) {
-                Ok(()) => ScanNews::End,
-                Err(refusal) => ScanNews::Refused(refusal),
-            };
-            let _ = news.blocking_send(encode(&last).into());
+        tokio::spawn(async move {
+            // Whether it may is asked again once the view is open.
+            let _ = instance.until_it_may_show(epoch, lease::patience()).await;
+            let scanning = tokio::task::spawn_blocking(move || {
+                let last = match scan(&instance, epoch, &request, &news) {
+                    Ok(()) => ScanNews::End,
+                    Err(refusal) => ScanNews::Refused(refusal),
+                };
+                let _ = news.blocking_send(encode(&last).into());
+            });
+            let _ = scanning.await;
         });
         Ok(rows)
     }
@@ -98,9 +108,7 @@ fn scan(
         alive_every: ALIVE_EVERY,
     };
     let read = |view: &ReadView<'_>| {
-        if instance.serving_epoch() != Some(epoch) {
-            return Err(DataRefusal::NotPrimary);
-        }
+        instance.may_show(epoch)?;
         sending.send(view, request)
     };
     instance.store.view(request.partition, read).map_err(disk)?

@@ -3,18 +3,22 @@
 use std::time::Duration;
 
 use baton_catalog::{Command, Entry, InstancePlacement, NewNode};
+use baton_detector::Grant;
 use baton_model::errors::ErrorCode;
-use baton_model::limits::{MESSAGE_BYTES_MAX, SCAN_BATCH_BYTES_MAX};
-use baton_model::{
-    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Epoch, Incarnation, Key, Lsn,
-    NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema, encode_row,
+use baton_model::limits::{
+    LEAF_READ_LEASE_MS, LEAF_READ_LEASE_WAIT_MS, MESSAGE_BYTES_MAX, SCAN_BATCH_BYTES_MAX,
 };
-use baton_replication::{Known, Settings, View};
+use baton_model::{
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Durability, Epoch, Incarnation,
+    Key, Lsn, NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema,
+    encode_row,
+};
+use baton_replication::{Grant as Locked, Known, Owner, Settings, View};
 use baton_sql::{Access, ChangeProgram, ScanRequest};
 use baton_transport::heartbeat::Pulse;
 use baton_transport::{Clock, Identity as Place, Member};
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::partition::Input;
@@ -57,10 +61,12 @@ impl Stage {
         let shutdown = CancellationToken::new();
         let context = Arc::new(Context::new(config, Clock::start(), pulse, data_dir, identity, shutdown));
         let store = Arc::new(store);
+        let (lag, _) = lag::reports();
+        let mark = Arc::new(Mutex::new(TailMark::begin(dir.path(), false).unwrap()));
         let handle =
-            PartitionHandle::start(Arc::clone(&context), Arc::clone(&store), PARTITION, true).unwrap();
+            PartitionHandle::start(Arc::clone(&context), Arc::clone(&store), PARTITION, lag.clone()).unwrap();
         let instances = RwLock::new(BTreeMap::from([(PARTITION, handle)]));
-        let stage = Self { leaf: Arc::new(Leaf { context, store, instances }), _dir: dir };
+        let stage = Self { leaf: Arc::new(Leaf { context, store, instances, lag, mark }), _dir: dir };
         stage.see(1, HERE, &[]).await;
         stage.wait_until_it_serves(Some(Epoch(1))).await;
         stage
@@ -73,9 +79,23 @@ impl Stage {
     /// The catalog says this; its version is the number of the call, so to speak.
     async fn see(&self, version: u64, primary: NodeId, replicas: &[(NodeId, SyncState)]) {
         let epoch = if primary == HERE { Epoch(1) } else { Epoch(2) };
+        self.see_at(epoch, version, primary, replicas).await;
+    }
+
+    async fn see_at(&self, epoch: Epoch, version: u64, primary: NodeId, replicas: &[(NodeId, SyncState)]) {
         let replicas = replicas.iter().map(|(node, state)| (*node, (*state, true))).collect();
         let settings = Settings { sync_replica_timeout: LONG };
-        let view = View { epoch, version, primary, armed: true, replicas, sync_replication: true, settings };
+        let view = View {
+            epoch,
+            version,
+            primary,
+            armed: true,
+            replicas,
+            sync_replication: true,
+            sync_durability: true,
+            unsynced: false,
+            settings,
+        };
         self.instance().see(view).await;
     }
 
@@ -112,9 +132,27 @@ impl Stage {
         self.write(statement, WriteOperation::Insert { table: TABLE, replace: false, rows }).await
     }
 
-    fn get(&self, keys: impl IntoIterator<Item = u8>) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+    async fn get(&self, keys: impl IntoIterator<Item = u8>) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
         let keys = keys.into_iter().map(|key| vec![key]).collect();
-        self.leaf.get(&GetRequest { partition: PARTITION, table: TABLE, keys })
+        self.leaf.get(&GetRequest { partition: PARTITION, table: TABLE, keys }).await
+    }
+
+    /// A replica that must be waited for, and that acknowledges nothing, could take this primary's place.
+    async fn is_replaceable(&self) {
+        self.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
+        let replaceable = async {
+            while self.instance().is_irreplaceable() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(LONG, replaceable).await.expect("it hears so soon");
+    }
+
+    /// The master aggregator confirms what this leaf is by this catalog.
+    fn lease(&self, index: CatalogIndex) {
+        let context = &self.leaf.context;
+        let now = context.clock.now();
+        context.pulse.take_lease(now, Grant { answered_at: now, index });
     }
 
     /// What a scan's reader is told.
@@ -174,7 +212,7 @@ async fn a_statement_that_no_message_could_carry_is_refused_and_nothing_is_done(
     let stage = Stage::new().await;
     let refused = stage.insert(1, (0..4).map(|key| row(key, 13 * MIB)).collect()).await.unwrap_err();
     assert_eq!(code(&refused), Some(ErrorCode::TooBig));
-    assert_eq!(stage.get(0..4).unwrap(), vec![None; 4]);
+    assert_eq!(stage.get(0..4).await.unwrap(), vec![None; 4]);
     assert_eq!(stage.insert(2, (0..3).map(|key| row(key, 13 * MIB)).collect()).await, Ok(3));
 }
 
@@ -184,10 +222,10 @@ async fn rows_by_key_are_one_message_or_an_error_that_says_so() {
     for key in 0..5 {
         stage.insert(u128::from(key), vec![row(key, 15 * MIB)]).await.unwrap();
     }
-    let rows = stage.get(0..4).unwrap();
+    let rows = stage.get(0..4).await.unwrap();
     assert!(rows.iter().all(Option::is_some));
     assert!(crate::wire::encode(&crate::wire::Response::Rows(Ok(rows))).len() < MESSAGE_BYTES_MAX);
-    assert_eq!(code(&stage.get(0..5).unwrap_err()), Some(ErrorCode::TooBig));
+    assert_eq!(code(&stage.get(0..5).await.unwrap_err()), Some(ErrorCode::TooBig));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,6 +285,7 @@ async fn a_retry_whose_rows_others_hold_is_answered_at_once() {
     assert_eq!((other, retry), (Ok(1), Ok(1)));
 }
 
+/// Checklist 13: a replica answers no reads at all, so nobody sees writes in another order than they were committed in.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
     let stage = Stage::new().await;
@@ -254,12 +293,140 @@ async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
     let schema = schema();
     stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
     stage.wait_until_it_serves(None).await;
-    assert_eq!(stage.get(0..1), Err(DataRefusal::NotPrimary));
+    assert_eq!(stage.get(0..1).await, Err(DataRefusal::NotPrimary));
     assert_eq!(stage.insert(2, vec![row(2, 1)]).await, Err(DataRefusal::NotPrimary));
     let access = Access::All;
     let (partition, filter, limit) = (PARTITION, None, None);
     let request = ScanRequest { partition, schema, projection: vec![0], filter, limit, access };
     assert_eq!(stage.leaf.scan(request).unwrap_err(), DataRefusal::NotPrimary);
+}
+
+/// The database of [`PARTITION`] as the master aggregator made it, with a replica.
+fn with_replica() -> [Command; 2] {
+    let placements = vec![InstancePlacement { primary: HERE, replicas: vec![THERE] }];
+    let Command::CreateDatabase { name, if_not_exists, replication, durability, .. } = create_database("one")
+    else {
+        unreachable!()
+    };
+    let create = Command::CreateDatabase { name, if_not_exists, replication, durability, placements };
+    [Command::AddNode(new_node(3, NodeRole::Leaf)), create]
+}
+
+/// Checklist 11: whoever could have been replaced without knowing it shows nothing that it read, whatever statement it
+/// was read for, until the master aggregator has confirmed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_could_be_replaced_shows_what_it_reads_under_a_lease_only() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let known = catalog(with_replica());
+    stage.leaf.context.publish_catalog(Arc::clone(&known));
+    assert!(stage.get(1..2).await.is_ok(), "alone: nobody could be promoted");
+    stage.is_replaceable().await;
+
+    let nothing = ChangeProgram {
+        schema: schema(),
+        access: Access::Keys(vec![vec![9]]),
+        predicate: None,
+        assignments: None,
+    };
+    let nothing = || WriteOperation::Change { program: nothing.clone(), count_found: false };
+    let begun = Instant::now();
+    let (read, taken, none, scanned) = tokio::join!(
+        stage.get(1..2),
+        stage.insert(2, vec![row(1, 1)]),
+        stage.write(3, nothing()),
+        stage.scan(Access::All),
+    );
+    assert_eq!(read, Err(DataRefusal::NoLease));
+    assert_eq!(taken, Err(DataRefusal::NoLease), "that a key is taken was only read");
+    assert_eq!(none, Err(DataRefusal::NoLease), "that no row is meant was only read");
+    assert!(matches!(scanned[..], [ScanNews::Refused(DataRefusal::NoLease)]));
+    assert!(begun.elapsed() >= Duration::from_millis(LEAF_READ_LEASE_WAIT_MS), "reads waited for one");
+
+    stage.lease(known.index());
+    assert!(stage.get(1..2).await.unwrap()[0].is_some());
+    assert_eq!(code(&stage.insert(4, vec![row(1, 1)]).await.unwrap_err()), Some(ErrorCode::DuplicateEntry));
+    assert_eq!(stage.write(5, nothing()).await, Ok(0));
+
+    // It ends by itself, and a read waits for the next one.
+    sleep(Duration::from_millis(LEAF_READ_LEASE_MS)).await;
+    let renewed = async {
+        sleep(Duration::from_millis(100)).await;
+        stage.lease(known.index());
+    };
+    let (read, ()) = tokio::join!(stage.get(1..2), renewed);
+    assert!(read.is_ok());
+}
+
+/// Checklist 11: a lease is worth nothing by a catalog that this leaf has yet to hear of, nor where the catalog already
+/// says what the instance has yet to be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_counts_by_the_catalog_that_the_leaf_has() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let known = catalog(with_replica());
+    stage.leaf.context.publish_catalog(Arc::clone(&known));
+    stage.is_replaceable().await;
+    stage.lease(known.index().next());
+    assert_eq!(stage.get(1..2).await, Err(DataRefusal::NoLease));
+
+    let reason = String::new();
+    let promote = Command::PromoteInstance { partition: PARTITION, epoch: Epoch(1), to: THERE, reason };
+    let newer = catalog(with_replica().into_iter().chain([promote]));
+    stage.leaf.context.publish_catalog(Arc::clone(&newer));
+    stage.lease(newer.index());
+    assert_eq!(stage.instance().serving_epoch(), Some(Epoch(1)), "it has not been told");
+    assert_eq!(stage.get(1..2).await, Err(DataRefusal::NotPrimary));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_leaf_read_lease_off_a_primary_reads_on() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let off = Command::SetVariable { name: "leaf_read_lease".into(), value: "OFF".into() };
+    stage.leaf.context.publish_catalog(catalog(with_replica().into_iter().chain([off])));
+    stage.is_replaceable().await;
+    assert!(stage.get(1..2).await.unwrap()[0].is_some());
+}
+
+/// S2: locks hold nobody off who writes at another primary. What a statement has read in one epoch of its leaf is
+/// nothing in the next, although its locks were held all the time. Checklist 6 and 12.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_spans_two_epochs_of_its_primary_is_refused() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let instance = stage.instance();
+    let other = Owner::Statement(u64::MAX);
+    let grant = instance.locks.lock().unwrap().acquire(other, [(TABLE, vec![1])]);
+    assert_eq!(grant, Locked::Now);
+    let waiting = async {
+        while instance.lock_waiters.lock().unwrap().len() < 3 {
+            sleep(Duration::from_millis(2)).await;
+        }
+        // It is replaced, and takes over again; the locks are still held.
+        stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
+        stage.see_at(Epoch(3), 3, HERE, &[]).await;
+        stage.wait_until_it_serves(Some(Epoch(3))).await;
+        for owner in instance.locks.lock().unwrap().release(other) {
+            let Owner::Statement(number) = owner else { panic!("{owner:?} has no lock") };
+            let waiter = instance.lock_waiters.lock().unwrap().remove(&number);
+            let _ = waiter.expect("it waits").send(());
+        }
+    };
+    let patient = |statement, operation| {
+        let (partition, statement) = (PARTITION, StatementId(statement));
+        stage.leaf.write(WriteRequest { partition, statement, lock_wait_ms: 20_000, operation })
+    };
+    let insert = WriteOperation::Insert { table: TABLE, replace: false, rows: vec![row(1, 1)] };
+    let replace = WriteOperation::Insert { table: TABLE, replace: true, rows: vec![row(1, 2)] };
+    let (deleted, inserted, replaced, ()) =
+        tokio::join!(patient(2, delete_all()), patient(3, insert), patient(4, replace), async {
+            timeout(LONG, waiting).await.expect("they wait for the lock soon");
+        });
+    for outcome in [deleted, inserted, replaced] {
+        assert_eq!(outcome, Err(DataRefusal::NotPrimary));
+    }
+    assert_eq!(stage.get(1..2).await.unwrap(), [Some(row(1, 1).1.to_vec())], "nothing was done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,6 +487,7 @@ fn drop_table(name: &str) -> Command {
     Command::DropTable { database: "one".into(), table: name.into(), if_exists: false }
 }
 
+/// Checklist 7: what the catalog does not know is no reason to drop it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_dropped_while_the_leaf_was_down_goes_and_what_is_newer_than_its_catalog_stays() {
     let stage = Stage::new().await;

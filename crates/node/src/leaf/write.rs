@@ -56,7 +56,7 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
             };
             let made = heavy::run(rows.len(), || insert(instance, table, replace, rows));
             still_serves(instance, epoch)?;
-            let (mutations, affected_rows) = made?;
+            let (mutations, affected_rows) = shown(instance, epoch, made)?;
             commit(instance, epoch, Write { statement, affected_rows, mutations }).await
         }
         WriteOperation::Change { program, count_found } => {
@@ -65,8 +65,14 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
             let compiled = Arc::new(program.compile().map_err(DataRefusal::Failed)?);
             let keys = match access {
                 Access::Keys(keys) => keys,
-                Access::Prefix(prefix) => meant(instance, epoch, table, Some(prefix), &compiled).await?,
-                Access::All => meant(instance, epoch, table, None, &compiled).await?,
+                Access::Prefix(prefix) => {
+                    let meant = meant(instance, epoch, table, Some(prefix), &compiled).await;
+                    shown(instance, epoch, meant)?
+                }
+                Access::All => {
+                    let meant = meant(instance, epoch, table, None, &compiled).await;
+                    shown(instance, epoch, meant)?
+                }
             };
             let wanted = keys.iter().map(|key| (table, key.clone()));
             let _locks = match lock(instance, epoch, statement, wanted, patience).await? {
@@ -75,9 +81,10 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
             };
             let made = heavy::run(keys.len(), || change(instance, table, &keys, &compiled));
             still_serves(instance, epoch)?;
-            let (mutations, unchanged) = made?;
+            let (mutations, unchanged) = shown(instance, epoch, made)?;
             let affected_rows = mutations.len() as u64 + if count_found { unchanged } else { 0 };
             if mutations.is_empty() {
+                instance.may_show(epoch)?;
                 return Ok(affected_rows);
             }
             commit(instance, epoch, Write { statement, affected_rows, mutations }).await
@@ -88,6 +95,18 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
 /// What was read so far was read of the primary of this epoch.
 fn still_serves(instance: &PartitionHandle, epoch: Epoch) -> Result<(), DataRefusal> {
     if instance.serving_epoch() == Some(epoch) { Ok(()) } else { Err(DataRefusal::NotPrimary) }
+}
+
+/// An error of a statement says something of the rows that were read; it is one only if they are the present.
+fn shown<T>(
+    instance: &PartitionHandle,
+    epoch: Epoch,
+    made: Result<T, DataRefusal>,
+) -> Result<T, DataRefusal> {
+    if matches!(made, Err(DataRefusal::Failed(_))) {
+        instance.may_show(epoch)?;
+    }
+    made
 }
 
 /// A statement with its rows locked, unless it needs none of it.

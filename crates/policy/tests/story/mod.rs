@@ -17,6 +17,8 @@
 //! * `master n1 …` (as `node`), `voter n3 sees=false reachable=true log=9`, and
 //!   `elect rank=0 timeout=30000 since=500 campaigns=1` asks for an election.
 //! * `candidate n3 lsn=9 primaries=2 group=1 age=100 flaps=0`, and `promote` asks whom to promote.
+//! * `replica n3 …` (as `node`), and `degrade silent=5000 timeout=5000 writes=1 oldest=4000 linked=false copies=1
+//!   groups=1` asks whether to go on without it; what is not named stays as it was asked last.
 //! * `clear` forgets nodes, voters and candidates, not the settings.
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` writes the answers of today into the scripts, to be read before they are kept.
@@ -27,10 +29,11 @@ use std::path::Path;
 use std::str::FromStr;
 
 use baton_model::NodeRole;
-use baton_model::limits::{CONSENSUS_ELECTION_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS};
+use baton_model::limits::{CONSENSUS_ELECTION_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS, SYNC_REPLICA_TIMEOUT_MS};
 use baton_policy::{
-    Candidate, DetectionInput, ElectionChoice, ElectionInput, Health, NodeEvidence, Policy, PromotionInput,
-    VoterView, Witness, validate_detection, validate_election, validate_promotion,
+    Candidate, DegradeChoice, DegradeInput, DetectionInput, ElectionChoice, ElectionInput, Health,
+    NodeEvidence, Policy, PromotionInput, VoterView, Witness, validate_degrade, validate_detection,
+    validate_election, validate_promotion,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
 
@@ -50,6 +53,7 @@ struct Story<P> {
     detection: DetectionInput,
     election: ElectionInput,
     promotion: PromotionInput,
+    degrade: DegradeInput,
 }
 
 type Answer = Result<String, Box<dyn Error>>;
@@ -83,7 +87,25 @@ impl<P: Policy> Story<P> {
             failed_group: 1,
             candidates: Vec::new(),
         };
-        Self { policy, detection, election, promotion }
+        let degrade = DegradeInput {
+            now_ms: 0,
+            settings: detection.settings.clone(),
+            seed: 0,
+            database: "db".to_owned(),
+            partition: 0,
+            sync_replica_timeout_ms: SYNC_REPLICA_TIMEOUT_MS,
+            primary: 2,
+            primary_group: 1,
+            replica_group: 2,
+            silent_ms: 0,
+            linked: true,
+            waiting_writes: 0,
+            oldest_wait_ms: 0,
+            copies_left: 1,
+            groups_left: 1,
+            replica: NodeEvidence::answering(3, NodeRole::Leaf),
+        };
+        Self { policy, detection, election, promotion, degrade }
     }
 
     fn set(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
@@ -93,6 +115,7 @@ impl<P: Policy> Story<P> {
         args.reject_next()?;
         self.election.settings = self.detection.settings.clone();
         self.promotion.settings = self.detection.settings.clone();
+        self.degrade.settings = self.detection.settings.clone();
         Ok(self.policy.check(&self.detection.settings).err().unwrap_or_default())
     }
 
@@ -203,6 +226,26 @@ impl<P: Policy> Story<P> {
     }
 }
 
+impl<P: Policy> Story<P> {
+    fn degrade(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        let input = &mut self.degrade;
+        take(&mut args, "silent", &mut input.silent_ms)?;
+        take(&mut args, "timeout", &mut input.sync_replica_timeout_ms)?;
+        take(&mut args, "linked", &mut input.linked)?;
+        take(&mut args, "writes", &mut input.waiting_writes)?;
+        take(&mut args, "oldest", &mut input.oldest_wait_ms)?;
+        take(&mut args, "copies", &mut input.copies_left)?;
+        take(&mut args, "groups", &mut input.groups_left)?;
+        args.reject_next()?;
+        let verdict = self.policy.degrade(input);
+        Ok(match (validate_degrade(&verdict), verdict.choice) {
+            (Err(rejection), _) => format!("no verdict: {rejection}"),
+            (Ok(()), DegradeChoice::Wait) => format!("wait ({})", verdict.reason),
+            (Ok(()), DegradeChoice::Degrade) => format!("degrade ({})", verdict.reason),
+        })
+    }
+}
+
 impl<P: Policy> goldenscript::Runner for Story<P> {
     type Command = Command;
 
@@ -221,6 +264,11 @@ impl<P: Policy> goldenscript::Runner for Story<P> {
             "elect" => self.elect(args)?,
             "candidate" => self.candidate(args)?,
             "promote" => self.promote()?,
+            "replica" => {
+                self.degrade.replica = evidence(args, NodeRole::Leaf)?;
+                String::new()
+            }
+            "degrade" => self.degrade(args)?,
             "clear" => {
                 self.detection.nodes.clear();
                 self.election.voters.clear();

@@ -38,6 +38,10 @@ pub struct Leaf {
     pub incarnation: Incarnation,
     pub store: StoreId,
     pub disk: Disk,
+    /// Whether it syncs what it appends, as the newest view of its instance says.
+    syncs: bool,
+    /// What its last run did not sync may be gone, and the catalog does not know it yet.
+    lost_tail: bool,
     /// Which version of the catalog it has.
     pub mirror: usize,
     pub instance: Option<Instance>,
@@ -130,7 +134,6 @@ pub struct World {
     /// Which statement a ticket is for.
     tickets: Vec<StatementId>,
     pub checks: Checks,
-    durability: Durability,
     /// Whether an instance is meant to see what must never be.
     pub expects_halts: bool,
     /// What happened, in the house notation.
@@ -155,7 +158,6 @@ impl World {
             next_run: 100,
             tickets: Vec::new(),
             checks: Checks::default(),
-            durability,
             expects_halts: false,
             story: String::new(),
             tells_effects: false,
@@ -175,6 +177,8 @@ impl World {
                 incarnation: Incarnation(id.0),
                 store: StoreId(id.0),
                 disk: Disk::default(),
+                syncs: true,
+                lost_tail: false,
                 mirror: 0,
                 instance: None,
                 wants: None,
@@ -231,9 +235,11 @@ impl World {
             epoch: partition.epoch,
             version: partition.version,
             primary: partition.primary,
-            armed: catalog.node(id)?.incarnation == leaf.incarnation && !partition.primary_lost,
+            armed: catalog.node(id)?.incarnation == leaf.incarnation && partition.has_able_primary(),
             replicas: partition.replicas.iter().map(|(n, state)| (*n, (*state, online(*n)))).collect(),
             sync_replication: database.replication == ReplicationMode::Sync,
+            sync_durability: database.durability == Durability::Sync,
+            unsynced: partition.unsynced,
             settings: Settings { sync_replica_timeout: SYNC_REPLICA_TIMEOUT },
         })
     }
@@ -401,6 +407,11 @@ impl World {
                 let _ = writeln!(self.story, "{now} {id} ‹ {event}");
             }
         }
+        let newest = events.iter().rev().find_map(|event| match event {
+            Event::View(view) => Some(view.sync_durability),
+            _ => None,
+        });
+        leaf.syncs = newest.unwrap_or(leaf.syncs);
         let effects = instance.step(now, events);
         if instance.serves() {
             self.checks.serves(instance.epoch(), id);
@@ -434,7 +445,7 @@ impl World {
             Effect::Trim(before) => leaf.disk.write(DiskWrite::Trim(before)),
             Effect::Sync { lsn, cuts } => {
                 leaf.disk.ask_sync(lsn, cuts);
-                if self.durability == Durability::Async {
+                if !leaf.syncs {
                     // The system syncs it in its own time; nobody waits for that.
                     if !self.checks.loses_power {
                         leaf.disk.finish_sync(true);
@@ -481,10 +492,23 @@ impl World {
                     self.checks.acknowledged(statement, outcome);
                 }
             }
+            Effect::ReportLag { epoch, version, replica, lag } => {
+                // The master aggregator decides as classic does.
+                let online = self.catalog().node(replica).is_some_and(|node| node.is_online());
+                if lag.silent >= SYNC_REPLICA_TIMEOUT || !online {
+                    let (state, reason) = (SyncState::Async, "it lags".into());
+                    let partition = PARTITION;
+                    let command = Command::SetSyncState { partition, epoch, version, replica, state, reason };
+                    self.requests.push(command);
+                }
+            }
             Effect::RequestSyncState { epoch, version, replica, state, reason } => {
                 let command =
                     Command::SetSyncState { partition: PARTITION, epoch, version, replica, state, reason };
                 self.requests.push(command);
+            }
+            Effect::RequestSynced { epoch, version } => {
+                self.requests.push(Command::NoteSynced { partition: PARTITION, epoch, version });
             }
             Effect::Serve(_) => {}
             Effect::Wipe => {
@@ -511,15 +535,15 @@ impl World {
     }
 
     fn check(&mut self) {
-        if self.checks.loses_power {
+        let partition = self.partition().clone();
+        if self.checks.loses_power && partition.unsynced {
             return;
         }
-        let partition = self.partition().clone();
         let primary = &self.leaves[&partition.primary];
         if primary.instance.as_ref().is_some_and(|i| i.serves() && i.epoch() == partition.epoch) {
             self.checks.shows_acknowledged(partition.primary, &primary.disk.now);
         }
-        let holders = partition.promotable().chain((!partition.primary_lost).then_some(partition.primary));
+        let holders = partition.promotable().chain(partition.has_able_primary().then_some(partition.primary));
         for id in holders {
             let known = self.catalog().node(id).map(|node| node.store);
             let leaf = &self.leaves[&id];
@@ -591,10 +615,11 @@ impl World {
 
     /// A process dies. Its last unsynced writes may be lost; its links end, which the others notice in their time.
     pub fn crash(&mut self, id: NodeId, lost_writes: usize) {
-        let safe = self.durability == Durability::Async && !self.checks.loses_power;
-        let lost = if safe { 0 } else { lost_writes };
+        let unsynced = self.partition().unsynced;
         let Some(leaf) = self.leaves.get_mut(&id) else { return };
-        if lost > 0 {
+        let safe = !leaf.syncs && !self.checks.loses_power;
+        let lost = if safe { 0 } else { lost_writes };
+        if lost > 0 && unsynced {
             self.checks.loses(&leaf.disk);
         }
         leaf.up = false;
@@ -603,6 +628,7 @@ impl World {
         leaf.opened = None;
         leaf.pending.clear();
         leaf.disk.crash(lost);
+        leaf.lost_tail |= !safe;
         for link in self.links() {
             self.close(link, id);
         }
@@ -616,6 +642,7 @@ impl World {
         let run = Incarnation(self.next_run);
         let Some(leaf) = self.leaves.get_mut(&id) else { return };
         leaf.up = true;
+        leaf.syncs = true;
         leaf.incarnation = run;
         self.tell(format_args!("{id} starts as {run}"));
         self.see(id);
@@ -642,7 +669,18 @@ impl World {
         if leaf.up
             && known.is_some_and(|n| !n.is_online() || n.incarnation != incarnation || n.store != store)
         {
-            let _ = self.master(Command::SetNodeOnline { node: id, incarnation, store });
+            let lost_tail = leaf.lost_tail;
+            let _ = self.master(Command::SetNodeOnline { node: id, incarnation, store, lost_tail });
+            if let Some(leaf) = self.leaves.get_mut(&id) {
+                leaf.lost_tail = false;
+            }
+        }
+    }
+
+    /// A leaf's machine went down, and nobody can tell: its disk acknowledged what it did not keep.
+    pub fn hide_lost_tail(&mut self, id: NodeId) {
+        if let Some(leaf) = self.leaves.get_mut(&id) {
+            leaf.lost_tail = false;
         }
     }
 
@@ -657,6 +695,11 @@ impl World {
         self.note_online(to);
         let epoch = self.partition().epoch;
         self.master(Command::PromoteInstance { partition: PARTITION, epoch, to, reason: "test".into() })
+    }
+
+    /// Changes what the database promises.
+    pub fn alter(&mut self, replication: Option<ReplicationMode>, durability: Option<Durability>) -> Outcome {
+        self.master(Command::AlterDatabase { name: "db".into(), replication, durability })
     }
 
     /// Says that a replica is not to be waited for.
@@ -738,10 +781,15 @@ fn describe(command: &Command) -> String {
         Command::SetSyncState { epoch, version, replica, state, .. } => {
             format!("sets {replica} {state} at {epoch} v{version}")
         }
+        Command::AlterDatabase { replication, durability, .. } => {
+            format!("alters replication={replication:?} durability={durability:?}")
+        }
+        Command::NoteSynced { epoch, version, .. } => format!("notes {epoch} v{version} as synced"),
         Command::PromoteInstance { epoch, to, .. } => format!("promotes {to} after {epoch}"),
         Command::SetNodeOffline { node, .. } => format!("says {node} is offline"),
-        Command::SetNodeOnline { node, incarnation, store } => {
-            format!("says {node} is online as {incarnation} on {store}")
+        Command::SetNodeOnline { node, incarnation, store, lost_tail } => {
+            let tail = if *lost_tail { ", perhaps without its tail" } else { "" };
+            format!("says {node} is online as {incarnation} on {store}{tail}")
         }
         other => format!("{other:?}"),
     }

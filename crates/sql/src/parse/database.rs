@@ -1,4 +1,4 @@
-//! CREATE and DROP DATABASE, DROP TABLE; CREATE and DROP are taken.
+//! CREATE, ALTER and DROP DATABASE, DROP TABLE; the first word is taken.
 
 use baton_model::limits::PARTITIONS_MAX;
 use baton_model::{Durability, ReplicationMode};
@@ -13,24 +13,10 @@ use crate::statement::SchemaStatement;
 pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement, Refusal> {
     let if_not_exists = parser.take_all(&["IF", "NOT", "EXISTS"]);
     let name = parser.name("the name of a database")?;
-    let (mut replication, mut durability, mut partitions) = (ReplicationMode::Sync, Durability::Sync, None);
+    let (mut modes, mut partitions) = (Modes::default(), None);
     while !parser.at_end() {
         if parser.take("WITH") {
-            let mut clauses = 0;
-            while parser.at("SYNC") || parser.at("ASYNC") {
-                let sync = parser.take("SYNC") || !parser.take("ASYNC");
-                if parser.take("REPLICATION") {
-                    replication = if sync { ReplicationMode::Sync } else { ReplicationMode::Async };
-                } else {
-                    parser.want("DURABILITY")?;
-                    durability = if sync { Durability::Sync } else { Durability::Async };
-                }
-                let _ = parser.take("AND") || parser.take_sign(&Token::Comma);
-                clauses += 1;
-            }
-            if clauses == 0 {
-                return parser.refuse("SYNC or ASYNC");
-            }
+            modes.read(parser)?;
         } else if parser.take("PARTITIONS") {
             parser.take_sign(&Token::Eq);
             let count = parser.number("a number of partitions from 1 to 1024", 1..=PARTITIONS_MAX.into())?;
@@ -39,7 +25,50 @@ pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement
             return parser.refuse("WITH or PARTITIONS");
         }
     }
+    let replication = modes.replication.unwrap_or(ReplicationMode::Sync);
+    let durability = modes.durability.unwrap_or(Durability::Sync);
     Ok(SchemaStatement::CreateDatabase { name, if_not_exists, replication, durability, partitions })
+}
+
+/// What a database is asked to promise.
+#[derive(Default)]
+struct Modes {
+    replication: Option<ReplicationMode>,
+    durability: Option<Durability>,
+}
+
+impl Modes {
+    /// Takes `{SYNC | ASYNC} {DURABILITY | REPLICATION} …`, at least one, each at most once in a statement.
+    fn read(&mut self, parser: &mut Parser<'_>) -> Result<(), Refusal> {
+        if !parser.at("SYNC") && !parser.at("ASYNC") {
+            return parser.refuse("SYNC or ASYNC");
+        }
+        while parser.at("SYNC") || parser.at("ASYNC") {
+            let sync = parser.take("SYNC") || !parser.take("ASYNC");
+            if self.replication.is_none() && parser.take("REPLICATION") {
+                self.replication = Some(if sync { ReplicationMode::Sync } else { ReplicationMode::Async });
+            } else if self.durability.is_none() && parser.take("DURABILITY") {
+                self.durability = Some(if sync { Durability::Sync } else { Durability::Async });
+            } else {
+                return parser.refuse("DURABILITY or REPLICATION, each once");
+            }
+            let _ = parser.take("AND") || parser.take_sign(&Token::Comma);
+        }
+        Ok(())
+    }
+}
+
+/// What follows `ALTER DATABASE`.
+pub(super) fn alter_database(parser: &mut Parser<'_>) -> Result<SchemaStatement, Refusal> {
+    let name = parser.name("the name of a database")?;
+    let mut modes = Modes::default();
+    parser.want("WITH")?;
+    modes.read(parser)?;
+    while parser.take("WITH") {
+        modes.read(parser)?;
+    }
+    let Modes { replication, durability } = modes;
+    Ok(SchemaStatement::AlterDatabase { name, replication, durability })
 }
 
 /// Takes `[DEFAULT] CHARACTER SET [=] x` or `[DEFAULT] COLLATE [=] x`, if it is next.

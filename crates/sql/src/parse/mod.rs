@@ -108,6 +108,9 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "PROMOTE" => Statement::Cluster(cluster::promote(parser)?),
         "ALTER" | "CREATE" if parser.take("USER") => Statement::Cluster(cluster::identified_by(parser)?),
         "CREATE" => Statement::Schema(create(parser)?),
+        "ALTER" if parser.take("DATABASE") || parser.take("SCHEMA") => {
+            Statement::Schema(database::alter_database(parser)?)
+        }
         "DROP" => {
             if parser.take("DATABASE") || parser.take("SCHEMA") {
                 Statement::Schema(database::drop_database(parser)?)

@@ -424,6 +424,9 @@ fn leaves(context: &Context<'_>) -> ResultSet {
 }
 
 fn databases(context: &Context<'_>) -> ResultSet {
+    let unsynced = |database: &baton_catalog::Database| {
+        context.catalog.partitions_of(database.id).filter(|partition| partition.unsynced).count()
+    };
     let row = |database: &baton_catalog::Database| {
         vec![
             int(database.id.0),
@@ -431,6 +434,7 @@ fn databases(context: &Context<'_>) -> ResultSet {
             int(database.partitions),
             text(format!("{:?}", database.replication).to_lowercase()),
             text(format!("{:?}", database.durability).to_lowercase()),
+            int(u64::try_from(unsynced(database)).unwrap_or(u64::MAX)),
         ]
     };
     table_of(
@@ -440,6 +444,7 @@ fn databases(context: &Context<'_>) -> ResultSet {
             ("NUM_PARTITIONS", NUMBER),
             ("REPLICATION", NAME),
             ("DURABILITY", NAME),
+            ("UNSYNCED_PARTITIONS", NUMBER),
         ],
         context.catalog.databases().map(row).collect(),
     )
@@ -454,7 +459,9 @@ fn partitions(context: &Context<'_>) -> ResultSet {
         for id in partition.instances() {
             let node = catalog.node(id);
             let (role, state) = match partition.replicas.get(&id) {
-                None => ("Master", if partition.primary_lost { "lost" } else { "sync" }.to_owned()),
+                None if partition.primary_lost => ("Master", "lost".to_owned()),
+                None if partition.primary_unsure => ("Master", "unsure".to_owned()),
+                None => ("Master", "sync".to_owned()),
                 Some(state) => ("Replica", state.to_string()),
             };
             rows.push(vec![

@@ -267,6 +267,13 @@ impl World {
                     placements: vec![placement; partitions.unwrap_or(2) as usize],
                 })
             }
+            SchemaStatement::AlterDatabase { name, replication, durability } => {
+                self.try_apply(Command::AlterDatabase {
+                    name: name.clone(),
+                    replication: *replication,
+                    durability: *durability,
+                })
+            }
             SchemaStatement::DropDatabase { name, if_exists } => {
                 self.try_apply(Command::DropDatabase { name: name.clone(), if_exists: *if_exists })
             }

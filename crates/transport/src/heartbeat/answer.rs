@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::frame::{self, MAGIC};
 use super::{Ping, Pulse};
+use crate::Clock;
 
 /// A connection without a ping for this long is closed; its owner makes another one when it has something to ask.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers until the connection ends, falls silent, or carries anything but pings of this cluster (S10).
-pub(crate) async fn answer(mut stream: TcpStream, pulse: Arc<Pulse>) -> io::Result<()> {
+pub(crate) async fn answer(mut stream: TcpStream, pulse: Arc<Pulse>, clock: Clock) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     let mut magic = [0; MAGIC.len()];
@@ -30,9 +31,9 @@ pub(crate) async fn answer(mut stream: TcpStream, pulse: Arc<Pulse>) -> io::Resu
                 let reason = format!("a ping of cluster {}", ping.cluster_id);
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
             }
-            pulse.hear(&ping);
+            pulse.hear(&ping, clock.now());
         }
-        let pong = frame::encode(&pulse.pong(ping.seq))?;
+        let pong = frame::encode(&pulse.pong(ping.seq, clock.now()))?;
         timeout(WRITE_TIMEOUT, writer.write_all(&pong)).await??;
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use baton_detector::{Report, Sighting};
-use baton_model::{CatalogIndex, ClusterId, NodeId};
+use baton_detector::{Grant, Report, Sighting};
+use baton_model::{CatalogIndex, ClusterId, Instant, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of a heartbeat connection. Another wire format has another number in it.
-pub(crate) const MAGIC: &[u8; 4] = b"BHB1";
+pub(crate) const MAGIC: &[u8; 4] = b"BHB2";
 /// Bytes of one frame, at most.
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Sightings that fit into a frame whatever their numbers are: each takes 30 bytes at most.
@@ -30,6 +30,8 @@ pub struct Ping {
     pub catalog_index: CatalogIndex,
     /// The sender's own clock, in microseconds; means nothing to anybody else.
     pub sent_at_us: u64,
+    /// If the sender is the master aggregator and lends to the receiver: until when that may show what it reads.
+    pub lease: Option<Grant>,
 }
 
 /// "I am, and this is how I am."
@@ -41,6 +43,8 @@ pub struct Pong {
     pub node: NodeId,
     /// Which ping this answers.
     pub seq: u64,
+    /// When it was sent, by the clock of who answers; comes back with a lease.
+    pub sent_at: Instant,
     /// The answering process, its data directory, and how well it can work.
     pub report: Report,
     /// What the answering node sees of others.
@@ -96,6 +100,7 @@ mod tests {
             cluster_id: ClusterId(u128::MAX),
             node: NodeId(u64::MAX),
             seq: u64::MAX,
+            sent_at: Instant(u64::MAX),
             report: Report::default(),
             sightings: vec![sighting; SIGHTINGS_MAX],
         };

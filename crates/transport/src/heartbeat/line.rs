@@ -47,6 +47,8 @@ pub(super) struct Line {
     pub(super) attempt: u64,
     task: JoinHandle<()>,
     writer: Option<OwnedWriteHalf>,
+    /// The last pong on this connection: when it was received here, and when it was sent by its sender's clock.
+    pub(super) heard: Option<(Instant, Instant)>,
     /// Bytes that the operating system did not take yet.
     unsent: Vec<u8>,
 }
@@ -84,7 +86,7 @@ impl Line {
                 }
             };
         });
-        Self { attempt, task, writer: None, unsent: MAGIC.to_vec() }
+        Self { attempt, task, writer: None, heard: None, unsent: MAGIC.to_vec() }
     }
 
     pub(super) fn connected(&mut self, writer: OwnedWriteHalf) {

@@ -1,10 +1,10 @@
 //! What a node says in its pings and pongs, kept where every thread can set and read it without waiting.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use baton_detector::{Report, Sighting, Vitals};
+use baton_detector::{Grant, Lease, Report, Sighting, Vitals};
 use baton_model::{CatalogIndex, ClusterId, Incarnation, Instant, NodeId, StoreId};
 use tokio::sync::watch;
 
@@ -29,12 +29,15 @@ pub struct Pulse {
     identity: Identity,
     incarnation: Incarnation,
     store: StoreId,
+    lost_tail: AtomicBool,
     term: AtomicU64,
     catalog_index: AtomicU64,
     log_index: AtomicU64,
     vitals: ArcSwap<Vitals>,
     sightings: ArcSwap<Vec<Sighting>>,
     heard: watch::Sender<Heard>,
+    lease: Mutex<Lease>,
+    renewed: watch::Sender<u64>,
 }
 
 impl Pulse {
@@ -45,12 +48,15 @@ impl Pulse {
             identity,
             incarnation,
             store,
+            lost_tail: AtomicBool::new(false),
             term: AtomicU64::new(0),
             catalog_index: AtomicU64::new(0),
             log_index: AtomicU64::new(0),
             vitals: ArcSwap::default(),
             sightings: ArcSwap::default(),
             heard: watch::Sender::default(),
+            lease: Mutex::default(),
+            renewed: watch::Sender::default(),
         }
     }
 
@@ -70,6 +76,17 @@ impl Pulse {
     #[must_use]
     pub fn store(&self) -> StoreId {
         self.store
+    }
+
+    /// Says that what the run before did not sync may be gone. To be said before the first pong.
+    pub fn set_lost_tail(&self) {
+        self.lost_tail.store(true, Ordering::Release);
+    }
+
+    /// Whether what the run before did not sync may be gone.
+    #[must_use]
+    pub fn lost_tail(&self) -> bool {
+        self.lost_tail.load(Ordering::Acquire)
     }
 
     /// The control group's term that this node knows.
@@ -117,20 +134,40 @@ impl Pulse {
         self.heard.subscribe()
     }
 
-    pub(super) fn ping(&self, seq: u64, now: Instant) -> Ping {
-        let Header { cluster_id, from_node, term, catalog_index, .. } = self.header();
-        Ping { cluster_id, from: from_node, seq, term, catalog_index, sent_at_us: now.0 }
+    /// Whether this node may show what it has read, if it has applied the catalog up to this index.
+    #[must_use]
+    pub fn holds_lease(&self, now: Instant, applied: CatalogIndex) -> bool {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).holds(now, applied)
     }
 
-    pub(super) fn pong(&self, seq: u64) -> Pong {
+    /// Changes whenever a lease was renewed.
+    #[must_use]
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.renewed.subscribe()
+    }
+
+    /// What a ping lends to this node.
+    pub fn take_lease(&self, now: Instant, grant: Grant) {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take(now, grant);
+        self.renewed.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn ping(&self, seq: u64, now: Instant, lease: Option<Grant>) -> Ping {
+        let Header { cluster_id, from_node, term, catalog_index, .. } = self.header();
+        Ping { cluster_id, from: from_node, seq, term, catalog_index, sent_at_us: now.0, lease }
+    }
+
+    pub(super) fn pong(&self, seq: u64, now: Instant) -> Pong {
         let (cluster_id, node) = self.place();
         Pong {
             cluster_id,
             node,
             seq,
+            sent_at: now,
             report: Report {
                 incarnation: self.incarnation,
                 store: self.store,
+                lost_tail: self.lost_tail(),
                 joined: self.identity.member().is_some(),
                 catalog_index: CatalogIndex(self.catalog_index.load(Ordering::Acquire)),
                 log_index: self.log_index.load(Ordering::Acquire),
@@ -140,8 +177,11 @@ impl Pulse {
         }
     }
 
-    pub(super) fn hear(&self, ping: &Ping) {
-        let Ping { term, catalog_index, from, .. } = *ping;
+    pub(super) fn hear(&self, ping: &Ping, now: Instant) {
+        let Ping { term, catalog_index, from, lease, .. } = *ping;
+        if let Some(grant) = lease {
+            self.take_lease(now, grant);
+        }
         self.heard.send_if_modified(|heard| {
             let newer = (term, catalog_index) > (heard.term, heard.catalog_index);
             if newer {

@@ -5,6 +5,8 @@
 //! Everything runs on one thread of its own, so that no data delays a ping and no lock is needed.
 //! If this thread ever ends, the channel of changes ends: a node that sees that must not go on as if all were well.
 //!
+//! With every ping the lender is asked what it lends to its receiver, on the strength of the last pong on that connection.
+//!
 //! * S11: before a late tick is counted, all that arrived meanwhile is taken in.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_detector::{Detector, Effect, Event, Health, Observation};
+use baton_detector::{Detector, Effect, Event, Grant, Health, Observation};
+use baton_model::limits::LEAF_READ_LEASE_RENEWAL_MS;
 use baton_model::{Instant, NodeId, NodeRole};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -30,10 +33,22 @@ const EVENTS_MAX: usize = 1024;
 /// Changes of health that wait to be read, at most; beyond that, changes of one node are merged.
 const CHANGES_MAX: usize = 256;
 const CONTROLS_MAX: usize = 16;
+/// The number of a ping that only renews a lease: the detector knows nothing of it, so it is missed by nobody.
+const SEQ_OF_RENEWAL: u64 = 0;
 /// So often the loop gives way after a stall: readers are woken, read what has arrived, and tell it.
 const CATCH_UP_TURNS: usize = 4;
 /// How long [`HeartbeatShell::stop`] waits for the thread.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asked with every ping, on the pinging thread: what is lent to a node, whose last pong was received at the first and
+/// sent, by its own clock, at the second moment.
+pub type Lend = Box<dyn FnMut(NodeId, Instant, Instant) -> Option<Grant> + Send>;
+
+/// Of who is no master aggregator.
+#[must_use]
+pub fn lend_nothing() -> Lend {
+    Box::new(|_, _, _| None)
+}
 
 /// A node to be pinged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +118,7 @@ pub struct HeartbeatShell {
 
 impl HeartbeatShell {
     /// Starts to tick every `interval`, with nobody to ping yet.
-    /// The judge is asked on the thread: what it takes is taken from the pings.
+    /// Judge and lender are asked on the thread: what they take is taken from the pings.
     ///
     /// # Errors
     /// [`HeartbeatError::Start`].
@@ -112,6 +127,7 @@ impl HeartbeatShell {
         clock: Clock,
         interval: Duration,
         judge: impl FnMut(&Observation) -> Vec<Judgement> + Send + 'static,
+        lend: Lend,
     ) -> Result<(Self, mpsc::Receiver<HealthChange>), HeartbeatError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -136,6 +152,7 @@ impl HeartbeatShell {
                         clock,
                         pulse,
                         judge,
+                        lend,
                         publish,
                         changes,
                         unreported: VecDeque::new(),
@@ -198,6 +215,7 @@ struct Observer<J> {
     clock: Clock,
     pulse: Arc<Pulse>,
     judge: J,
+    lend: Lend,
     publish: watch::Sender<Arc<Observation>>,
     changes: mpsc::Sender<HealthChange>,
     unreported: VecDeque<HealthChange>,
@@ -212,6 +230,8 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
     ) {
         let mut ticker = ticker(interval);
         let mut ticked_at = self.clock.now();
+        let renewal = Duration::from_millis(LEAF_READ_LEASE_RENEWAL_MS);
+        let mut renewals = self::ticker(renewal);
         loop {
             tokio::select! {
                 control = controls.recv() => match control {
@@ -242,6 +262,10 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
                     self.step(ticked_at, Event::Tick);
                     self.judge();
                     self.pulse.set_sightings(self.detector.sightings(ticked_at));
+                }
+                _ = renewals.tick(), if interval > renewal => {
+                    self.take_all(&mut events);
+                    self.renew();
                 }
             }
         }
@@ -301,7 +325,10 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
             What::TimedOut => Event::ConnectTimedOut { node },
             What::Lost => Event::ConnectionLost { node },
             What::Pong(pong) if self.is_of(node, &pong) => {
-                let Pong { seq, report, sightings, .. } = pong;
+                let Pong { seq, report, sightings, sent_at, .. } = pong;
+                if let Some(line) = self.lines.get_mut(&node) {
+                    line.heard = Some((at, sent_at));
+                }
                 Event::Pong { node, seq, report, sightings }
             }
             What::Pong(pong) => {
@@ -344,11 +371,32 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
 
     fn ping(&mut self, node: NodeId, seq: u64) {
         let now = self.clock.now();
-        let Some(line) = self.lines.get_mut(&node) else { return };
-        match frame::encode(&self.pulse.ping(seq, now)) {
-            Ok(frame) if line.send(&frame) => self.step(now, Event::PingSent { node, seq }),
-            Ok(_) => {}
-            Err(error) => error!(%node, %error, "a ping cannot be encoded"),
+        if self.send(node, seq, now) {
+            self.step(now, Event::PingSent { node, seq });
+        }
+    }
+
+    /// Whether it left.
+    fn send(&mut self, node: NodeId, seq: u64, now: Instant) -> bool {
+        let Some(line) = self.lines.get_mut(&node) else { return false };
+        // The pong was heard before the lender asks itself whether it still leads.
+        let lease = line.heard.and_then(|(received_at, sent_at)| (self.lend)(node, received_at, sent_at));
+        match frame::encode(&self.pulse.ping(seq, now, lease)) {
+            Ok(frame) => line.send(&frame),
+            Err(error) => {
+                error!(%node, %error, "a ping cannot be encoded");
+                false
+            }
+        }
+    }
+
+    /// Renews the leases where heartbeats are too far apart for it.
+    fn renew(&mut self) {
+        let now = self.clock.now();
+        let heard: Vec<NodeId> =
+            self.lines.iter().filter(|(_, line)| line.heard.is_some()).map(|(node, _)| *node).collect();
+        for node in heard {
+            self.send(node, SEQ_OF_RENEWAL, now);
         }
     }
 

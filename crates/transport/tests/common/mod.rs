@@ -8,7 +8,7 @@ use std::time::Duration;
 use baton_model::{ClusterId, Incarnation, NodeId, StoreId};
 use baton_transport::heartbeat::Pulse;
 use baton_transport::{
-    CallRefused, Handler, Header, Identity, Inbound, Member, Outbound, Refusal, RpcServer,
+    CallRefused, Clock, Handler, Header, Identity, Inbound, Member, Outbound, Refusal, RpcServer,
 };
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
@@ -32,7 +32,8 @@ pub fn serve(pulse: &Arc<Pulse>) -> RpcServer {
 }
 
 pub fn serve_at(listener: TcpListener, pulse: &Arc<Pulse>, desk: &Arc<Desk>) -> RpcServer {
-    RpcServer::start(listener, Arc::clone(pulse), Arc::clone(desk)).expect("the server starts")
+    RpcServer::start(listener, Arc::clone(pulse), Clock::start(), Arc::clone(desk))
+        .expect("the server starts")
 }
 
 /// The port of a server that has stopped, again.

@@ -3,7 +3,7 @@
 use baton_policy as native;
 
 use super::manifest::baton::policy::types as wit;
-use super::{detection_wit, election_wit, manifest_wit, promotion_wit};
+use super::{degrade_wit, detection_wit, election_wit, manifest_wit, promotion_wit};
 
 impl From<wit::Role> for baton_model::NodeRole {
     fn from(role: wit::Role) -> Self {
@@ -162,6 +162,39 @@ impl From<native::PromotionVerdict> for promotion_wit::Verdict {
     fn from(verdict: native::PromotionVerdict) -> Self {
         let native::PromotionVerdict { ranking, reason, rejected } = verdict;
         Self { ranking, reason, rejected }
+    }
+}
+
+impl From<degrade_wit::Input> for native::DegradeInput {
+    fn from(input: degrade_wit::Input) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            settings: input.settings.into_iter().collect(),
+            seed: input.seed,
+            database: input.database,
+            partition: input.partition,
+            sync_replica_timeout_ms: input.sync_replica_timeout_ms,
+            primary: input.primary,
+            primary_group: input.primary_group,
+            replica_group: input.replica_group,
+            silent_ms: input.silent_ms,
+            linked: input.linked,
+            waiting_writes: input.waiting_writes,
+            oldest_wait_ms: input.oldest_wait_ms,
+            copies_left: input.copies_left,
+            groups_left: input.groups_left,
+            replica: input.replica.into(),
+        }
+    }
+}
+
+impl From<native::DegradeVerdict> for degrade_wit::Verdict {
+    fn from(verdict: native::DegradeVerdict) -> Self {
+        let choice = match verdict.choice {
+            native::DegradeChoice::Wait => degrade_wit::Choice::Wait,
+            native::DegradeChoice::Degrade => degrade_wit::Choice::Degrade,
+        };
+        Self { choice, reason: verdict.reason }
     }
 }
 
