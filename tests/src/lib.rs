@@ -8,6 +8,7 @@
 //! * Everything is seen as a user sees it: through the toolbox's JSON and the MySQL port. No crate of the house is
 //!   linked.
 
+pub mod bucket;
 pub mod client;
 pub mod cluster;
 pub mod cluster_file;

@@ -48,6 +48,7 @@ const HOLDS_FEATURES: &str = "baton-libraries";
 
 const LIBRARIES: &[Library] = &[
     Library { packages: &["rocksdb", "librocksdb-sys"], rooms: &["baton-storage"], tests_of: &[] },
+    Library { packages: &["object_store"], rooms: &["baton-archive"], tests_of: &[] },
     Library { packages: &["openraft"], rooms: &["baton-consensus"], tests_of: &[] },
     Library { packages: &["wasmtime"], rooms: &["baton-policy-host"], tests_of: &[] },
     Library {

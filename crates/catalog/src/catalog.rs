@@ -9,7 +9,9 @@ use baton_model::{
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::{Binding, Database, Decision, Event, Node, Partition, PolicyModule, Table, User};
+use crate::objects::{
+    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, Table, User,
+};
 use crate::outcome::Outcome;
 use crate::row::{CatalogRow, RowKey};
 use crate::variables;
@@ -50,6 +52,7 @@ pub struct Catalog {
     /// The outcomes by age, oldest first. Derived from `outcomes`.
     pub(crate) outcome_ages: OrdMap<(CatalogIndex, StatementId), ()>,
     pub(crate) reference_rows: OrdMap<(TableId, Key), Blob>,
+    pub(crate) restores: OrdMap<DatabaseId, Restore>,
 }
 
 impl Catalog {
@@ -98,18 +101,28 @@ impl Catalog {
         self.node(node).map_or_else(|| node.to_string(), Node::address)
     }
 
-    /// All databases, by id.
+    /// All databases that clients see, by id.
     pub fn databases(&self) -> impl Iterator<Item = &Database> {
+        self.databases_and_hidden().filter(|database| !self.restores.contains_key(&database.id))
+    }
+
+    /// All databases, by id; also those that are being restored.
+    pub fn databases_and_hidden(&self) -> impl Iterator<Item = &Database> {
         self.databases.values()
     }
 
-    /// A database by name. Names are matched exactly.
-    #[must_use]
-    pub fn database(&self, name: &str) -> Option<&Database> {
-        self.databases.values().find(|database| database.name == name)
+    /// The databases that are being restored, by id.
+    pub fn restores(&self) -> impl Iterator<Item = &Restore> {
+        self.restores.values()
     }
 
-    /// A database by id.
+    /// A database that clients see, by name. Names are matched exactly.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Database> {
+        self.databases().find(|database| database.name == name)
+    }
+
+    /// A database by id, seen or not.
     #[must_use]
     pub fn database_by_id(&self, id: DatabaseId) -> Option<&Database> {
         self.databases.get(&id)
@@ -291,6 +304,7 @@ impl Catalog {
                 .reference_rows
                 .get(&(*table, key.clone()))
                 .map(|row| CatalogRow::ReferenceRow(*table, key.clone(), row.clone())),
+            RowKey::Restore(database) => self.restores.get(database).cloned().map(CatalogRow::Restore),
         }
     }
 
@@ -315,6 +329,7 @@ impl Catalog {
                     .iter()
                     .map(|((t, k), r)| CatalogRow::ReferenceRow(*t, k.clone(), r.clone())),
             )
+            .chain(self.restores.values().cloned().map(CatalogRow::Restore))
     }
 
     /// The catalog that these rows are, at this index.
@@ -348,6 +363,7 @@ impl Catalog {
                 self.outcomes.insert(statement, (index, outcome));
             }
             CatalogRow::ReferenceRow(table, key, row) => drop(self.reference_rows.insert((table, key), row)),
+            CatalogRow::Restore(restore) => drop(self.restores.insert(restore.database, restore)),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton_model::{
-    AggregatorRole, Blob, ClusterId, Durability, Epoch, Incarnation, Key, NodeId, NodeRole, PartitionId,
-    ReplicationMode, StatementId, StoreId, SyncState, TableId, TableSchema,
+    AggregatorRole, Blob, ClusterId, DatabaseId, Durability, Epoch, Incarnation, Key, NodeId, NodeRole,
+    PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableSchema,
 };
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +210,35 @@ pub enum Command {
         table: String,
         /// `IF EXISTS`.
         if_exists: bool,
+    },
+    /// Creates a database that nobody sees until its rows are back: see [`Command::FinishRestore`].
+    BeginRestore {
+        /// The statement that restores it. Another attempt has another database.
+        statement: StatementId,
+        /// Its name, which nobody may have by then.
+        name: String,
+        /// Whether its replicas rise to `Sync`.
+        replication: ReplicationMode,
+        /// Whether a write waits for the disk.
+        durability: Durability,
+        /// Where its partitions go.
+        placements: Vec<InstancePlacement>,
+        /// Its tables, and of each the next AUTO_INCREMENT value. The ids in the schemas are ignored and given here.
+        tables: Vec<(TableSchema, u64)>,
+    },
+    /// Lets everybody see a restored database.
+    FinishRestore {
+        /// The database.
+        database: DatabaseId,
+        /// From where, for people.
+        details: String,
+    },
+    /// Drops a database that was not restored to its end.
+    AbortRestore {
+        /// The database.
+        database: DatabaseId,
+        /// Why, for people.
+        reason: String,
     },
     /// Sets a global variable.
     SetVariable {

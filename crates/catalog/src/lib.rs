@@ -23,7 +23,8 @@ pub mod variables;
 pub use catalog::Catalog;
 pub use command::{Command, Entry, InstancePlacement, NewNode, ReferenceWrite};
 pub use objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Severity, Table, User, event_type,
+    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, Severity, Table, User,
+    event_type,
 };
 pub use outcome::{Applied, Outcome, Rejection, Reply};
 pub use row::{CatalogRow, RowKey};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_model::{
     AggregatorRole, Blob, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId, NodeRole,
-    NodeState, PartitionId, ReplicationMode, StoreId, SyncState, TableSchema,
+    NodeState, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableSchema,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,15 @@ pub struct Database {
     pub replication: ReplicationMode,
     /// Whether a write waits for the disk.
     pub durability: Durability,
+}
+
+/// A database on its way back from a backup. Nobody finds it by its name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Restore {
+    /// The database.
+    pub database: DatabaseId,
+    /// The statement that restores it. Once nobody carries that out, what there is of the database goes.
+    pub statement: StatementId,
 }
 
 /// A table, with what changes more often than its schema.
@@ -232,6 +241,10 @@ pub mod event_type {
     pub const DATABASE_CREATED: &str = "DATABASE_CREATED";
     /// What a database promises was changed.
     pub const DATABASE_ALTERED: &str = "DATABASE_ALTERED";
+    /// A database was backed up.
+    pub const BACKUP_DB: &str = "BACKUP_DB";
+    /// A database was restored from a backup, or was not.
+    pub const RESTORE_DB: &str = "RESTORE_DB";
     /// A database was dropped.
     pub const DATABASE_DROPPED: &str = "DATABASE_DROPPED";
     /// A global variable was set.

@@ -104,6 +104,8 @@ pub enum Rejection {
     Limit(String),
     /// The database has an id that is not this one.
     NoSuchDatabaseId(DatabaseId),
+    /// The database is not being restored (any more).
+    NotRestoring(DatabaseId),
 }
 
 impl fmt::Display for Rejection {
@@ -153,6 +155,7 @@ impl fmt::Display for Rejection {
             }
             Self::Limit(which) => write!(f, "Limit exceeded: {which}"),
             Self::NoSuchDatabaseId(id) => write!(f, "There is no database {id}"),
+            Self::NotRestoring(id) => write!(f, "Database {id} is not being restored"),
         }
     }
 }

@@ -6,7 +6,9 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Counters;
-use crate::objects::{Binding, Database, Decision, Event, Node, Partition, PolicyModule, Table, User};
+use crate::objects::{
+    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, Table, User,
+};
 use crate::outcome::Outcome;
 
 /// Names a row.
@@ -27,6 +29,7 @@ pub enum RowKey {
     Decision(u64),
     Outcome(StatementId),
     ReferenceRow(TableId, Key),
+    Restore(DatabaseId),
 }
 
 /// A row. A snapshot is these, in any order.
@@ -47,6 +50,7 @@ pub enum CatalogRow {
     Decision(Decision),
     Outcome(StatementId, CatalogIndex, Outcome),
     ReferenceRow(TableId, Key, Blob),
+    Restore(Restore),
 }
 
 impl CatalogRow {
@@ -68,6 +72,7 @@ impl CatalogRow {
             Self::Decision(decision) => RowKey::Decision(decision.id),
             Self::Outcome(statement, _, _) => RowKey::Outcome(*statement),
             Self::ReferenceRow(table, key, _) => RowKey::ReferenceRow(*table, key.clone()),
+            Self::Restore(restore) => RowKey::Restore(restore.database),
         }
     }
 }

@@ -107,6 +107,24 @@ pub const ALL: &[Variable] = &[
         "Milliseconds for which a write waits for a row lock before error 1205.",
     ),
     variable(
+        "log_bytes_kept",
+        "1073741824",
+        Kind::Number(1 << 20, 1 << 50),
+        "Bytes of a partition's log that are kept for replicas that catch up, about; four times as many while one does.",
+    ),
+    variable(
+        "log_records_kept",
+        "200000",
+        Kind::Number(1_000, 1 << 40),
+        "Records of a partition's log that are kept for replicas that catch up; four times as many while one does.",
+    ),
+    variable(
+        "provisioning_bytes_per_second",
+        "0",
+        Kind::Number(0, 1 << 40),
+        "Bytes a second of copies of partitions that a leaf reads, and that it sends, to new replicas; 0 is no limit.",
+    ),
+    variable(
         "redundancy_level",
         "1",
         Kind::Number(1, 2),
@@ -128,6 +146,8 @@ const _: () = assert!(
         && limits::FAILOVER_BUFFER_MS == 60_000
         && limits::LOCK_WAIT_TIMEOUT_MS == 10_000
         && limits::PARTITIONS_PER_LEAF == 2
+        && limits::LOG_RECORDS_KEPT == 200_000
+        && limits::LOG_BYTES_KEPT == 1_073_741_824
 );
 
 /// The variable of this name, without case; dashes count as underscores.

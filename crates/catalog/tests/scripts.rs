@@ -8,8 +8,9 @@ use std::path::Path;
 
 use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Partition, Reply, RowKey};
 use baton_model::{
-    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Epoch, Incarnation, NodeId, NodeRole,
-    PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
+    AggregatorRole, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch, Incarnation,
+    NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind,
+    TableSchema,
 };
 use goldenscript::{ArgumentConsumer, Context, Runner};
 
@@ -118,6 +119,41 @@ impl Runner for Story {
                 version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
             },
             "drop" => Command::DropDatabase { name: "db".into(), if_exists: false },
+            // restore n2 n3 by=7 : begins to restore a database of one partition with one table.
+            "restore" => {
+                let primary = node(&mut args)?;
+                let mut replicas = Vec::new();
+                while let Ok(replica) = node(&mut args) {
+                    replicas.push(replica);
+                }
+                Command::BeginRestore {
+                    statement: StatementId(args.take_key("by").ok_or("by whom?")?.parse()?),
+                    name: "db".into(),
+                    replication: ReplicationMode::Sync,
+                    durability: Durability::Sync,
+                    placements: vec![InstancePlacement { primary, replicas }],
+                    tables: vec![(table(), 42)],
+                }
+            }
+            // restored 1, not-restored 1 : of the database with this number.
+            "restored" => {
+                Command::FinishRestore { database: database(&mut args)?, details: "from 'x'".into() }
+            }
+            "not-restored" => {
+                Command::AbortRestore { database: database(&mut args)?, reason: "a file is damaged".into() }
+            }
+            // show : the databases that clients see, those on their way, and the tables.
+            "show" => {
+                args.reject_next()?;
+                let visible: Vec<_> = self.catalog.databases().map(|d| (&d.name, d.id)).collect();
+                let hidden: Vec<_> = self.catalog.restores().map(|r| (r.database, r.statement.0)).collect();
+                let all = self.catalog.databases_and_hidden();
+                let tables: Vec<_> = all
+                    .flat_map(|d| self.catalog.tables(d.id))
+                    .map(|t| (&t.schema.name, t.schema.database, t.schema.id, t.auto_increment_next))
+                    .collect();
+                return Ok(format!("visible {visible:?}\non the way {hidden:?}\ntables {tables:?}\n"));
+            }
             name => return Err(format!("unknown command {name}").into()),
         };
         args.reject_next()?;
@@ -168,6 +204,29 @@ fn show(partition: &Partition) -> String {
     };
     let unsynced = if *unsynced { " unsynced" } else { "" };
     format!("{id} {epoch} v{version} primary={primary}{lost} [{}]{unsynced}", replicas.join(", "))
+}
+
+fn table() -> TableSchema {
+    let column = Column {
+        name: "id".into(),
+        column_type: ColumnType::Text,
+        nullable: false,
+        default: None,
+        auto_increment: false,
+    };
+    TableSchema {
+        id: TableId(99),
+        database: DatabaseId(99),
+        name: "t".into(),
+        kind: TableKind::Sharded,
+        columns: vec![column],
+        primary_key: vec![0],
+        shard_key: vec![0],
+    }
+}
+
+fn database(args: &mut ArgumentConsumer<'_>) -> Result<DatabaseId, Box<dyn Error>> {
+    Ok(DatabaseId(args.next_pos().ok_or("which database?")?.parse()?))
 }
 
 fn found() -> Command {

@@ -103,6 +103,12 @@ error_table! {
     ReadOnlyVariable = 1238, "HY000", false, "It cannot be set.";
     /// Out of range value for a column.
     OutOfRange = 1264, "22003", false, "Give a value that fits the column.";
+    /// An internal database cannot be backed up.
+    InternalDatabase = 2625, "HY000", false, "Back up the databases of your own.";
+    /// A backup is not complete.
+    BackupIncomplete = 1832, "HY000", false, "Restore another backup, or put the missing files back.";
+    /// A place for backups refused, or what is there is no backup.
+    ArchiveFailed = 2626, "HY000", false, "Read the message: it names the file and what the store said.";
     /// Cannot write here: this node is a replica.
     WriteToReplica = 1290, "HY000", true, "Send the statement to an aggregator.";
     /// The value of an expression is out of range.

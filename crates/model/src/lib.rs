@@ -4,6 +4,7 @@
 //! scripts, SQL answers and replays use.
 //! Not here: any behaviour over time. A type that needs a clock or a message belongs to a core above this one.
 
+mod archive;
 mod blob;
 pub mod errors;
 mod hash;
@@ -16,6 +17,7 @@ mod schema;
 mod time;
 mod value;
 
+pub use archive::{ArchivePlace, Secret};
 pub use blob::Blob;
 pub use hash::shard_ordinal;
 pub use ids::{

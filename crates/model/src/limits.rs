@@ -77,8 +77,17 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 8192;
 /// Bytes of records that a primary holds in memory because they are not committed yet, about; a write that comes then
 /// is refused. One record is taken whatever its size.
 pub const WRITES_IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
-/// Records of a partition's log that are kept behind its commit point for replicas that catch up.
+/// Records of a partition's log that are kept behind its commit point for replicas that catch up, unless
+/// `log_records_kept` says otherwise.
 pub const LOG_RECORDS_KEPT: u64 = 200_000;
+/// Bytes of them, about, unless `log_bytes_kept` says otherwise.
+pub const LOG_BYTES_KEPT: u64 = 1 << 30;
+/// Bytes of one file of a backup, about.
+pub const BACKUP_FILE_BYTES: usize = 16 << 20;
+/// Bytes of rows that are one record of the log while a backup is restored, about.
+pub const RESTORE_RECORD_BYTES: usize = 2 << 20;
+/// Partitions that one leaf backs up or restores at once.
+pub const BACKUPS_AT_ONCE: usize = 2;
 /// Outcomes of statements that a partition remembers for retries (S12).
 pub const PARTITION_OUTCOMES_KEPT: usize = 100_000;
 /// Outcomes of catalog statements that the catalog remembers for retries (S12).

@@ -117,6 +117,7 @@ impl Server {
             Request::ReportLag(reports) => {
                 Response::LagHeard(self.aggregator()?.hear_lag(header.from_node, reports).await)
             }
+            Request::Snapshot { partition } => Response::Snapshotted(self.leaf()?.snapshot(partition).await),
             Request::CatalogIndex => {
                 let catalog = self.aggregator()?.current_catalog().await;
                 Response::CatalogIndex(catalog.ok().map(|catalog| catalog.index()))
@@ -158,6 +159,9 @@ impl Handler for Server {
                 instance.adopt(header.from_node, sender, inbound).await;
                 Ok(outbound)
             }
+            Opening::Backup(request) => Ok(self.leaf()?.backup(*request)),
+            Opening::Restore(request) => Ok(self.leaf()?.restore(*request)),
+            Opening::Copy { partition, copy } => Ok(self.leaf()?.send_copy(partition, copy, inbound)),
             Opening::Scan(request) => {
                 let (refused, rows) = match self.leaf()?.scan(*request) {
                     Ok(rows) => return Ok(rows),

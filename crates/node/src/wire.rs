@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use baton_archive::{ArchivedFile, ArchivedPartition};
 use baton_catalog::{CatalogRow, Entry, Outcome};
 use baton_failover::LagReport;
 use baton_model::errors::SqlError;
 use baton_model::{
-    Blob, CatalogIndex, ClusterId, Datum, Epoch, Key, Lsn, NodeId, PartitionId, StatementId, TableId,
+    ArchivePlace, Blob, CatalogIndex, ClusterId, Datum, Epoch, Key, Lsn, NodeId, PartitionId, StatementId,
+    TableId, TableSchema,
 };
 use baton_sql::{ChangeProgram, ScanRequest, Session};
+use baton_storage::CopyManifest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,11 @@ pub enum Request {
     CatalogIndex,
     /// To the master aggregator: these replicas keep primaries of the sender waiting.
     ReportLag(Vec<LagReport>),
+    /// To a leaf: bring all rows of your instance to disk, and cut its log.
+    Snapshot {
+        /// The partition.
+        partition: PartitionId,
+    },
 }
 
 /// Makes a node a member.
@@ -64,7 +72,7 @@ pub struct ForwardRequest {
 }
 
 /// A forwarded statement was executed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ForwardAnswer {
     /// Rows that it changed.
     pub affected_rows: u64,
@@ -75,12 +83,14 @@ pub struct ForwardAnswer {
 }
 
 /// Why a statement was not executed by who was asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ForwardRefusal {
     /// It is not the master aggregator. Nothing was done.
     NotTheMaster,
     /// It was, but cannot say what came of it; a retry with the same id is answered by the next one.
     Unknown,
+    /// It is at work on it. Asked again with the same id, it goes on from there.
+    StillRunning,
     /// The statement failed.
     Failed(SqlError),
 }
@@ -196,6 +206,8 @@ pub enum Response {
     CatalogIndex(Option<CatalogIndex>),
     /// To [`Request::ReportLag`]: whether it is the master aggregator, and has decided what it decides.
     LagHeard(bool),
+    /// To [`Request::Snapshot`]: the rows that are on disk are as of this LSN.
+    Snapshotted(Result<Lsn, DataRefusal>),
 }
 
 /// A question whose answer is a stream.
@@ -213,6 +225,17 @@ pub enum Opening {
     },
     /// "Send me these rows." Answered by [`ScanNews`].
     Scan(Box<ScanRequest>),
+    /// To a primary: "Write your partition to an archive." Answered by [`ArchiveNews`].
+    Backup(Box<BackupRequest>),
+    /// To a primary: "Take in what an archive has of your partition." Answered by [`ArchiveNews`].
+    Restore(Box<RestoreRequest>),
+    /// "Send me a copy that you have made." Answered by [`CopyNews`]; who asked says [`CopyWant`].
+    Copy {
+        /// The partition.
+        partition: PartitionId,
+        /// The number of the copy.
+        copy: u64,
+    },
 }
 
 /// What a watcher of the catalog is told.
@@ -244,6 +267,90 @@ pub enum ScanNews {
     End,
     /// It could not be done.
     Refused(DataRefusal),
+}
+
+/// A partition on its way into an archive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackupRequest {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its tables; what else is in it stays out.
+    pub tables: Vec<TableId>,
+    /// The archive.
+    pub place: ArchivePlace,
+    /// The backup's folder in it.
+    pub folder: String,
+    /// The folder in that for the files of this attempt. A file [`BEGUN`] is in it.
+    pub run: String,
+}
+
+/// The file by which a leaf sees that an archive is the one that the master aggregator writes to.
+pub const BEGUN: &str = "begun";
+
+/// A partition on its way out of an archive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// The partition, of a database that nobody sees.
+    pub partition: PartitionId,
+    /// The archive.
+    pub place: ArchivePlace,
+    /// The backup's folder in it.
+    pub folder: String,
+    /// The files that have rows of the partition.
+    pub files: Vec<ArchivedFile>,
+    /// By its number in the files, each table as it is now.
+    pub tables: Vec<(TableId, TableSchema)>,
+    /// How many partitions the database is cut into, if the files have rows of others as well.
+    pub cut_into: Option<u32>,
+}
+
+/// What the master aggregator is told of a partition that is backed up or restored.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ArchiveNews {
+    /// It goes on. Said at least every second.
+    Alive,
+    /// It is in the archive.
+    Archived(ArchivedPartition),
+    /// It is back, with so many rows.
+    Restored(u64),
+    /// It could not be done.
+    Refused(DataRefusal),
+}
+
+/// What a replica is told of a copy that it fetches.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum CopyNews {
+    /// The first message: what it is.
+    Manifest(CopyManifest),
+    /// The next chunk.
+    Chunk {
+        /// Of this file.
+        file: u32,
+        /// Its number in the file.
+        chunk: u32,
+        /// All of it.
+        bytes: Blob,
+    },
+    /// Nothing since the last message, but it goes on.
+    Alive,
+    /// There is no more.
+    End,
+    /// It is not there.
+    Refused(String),
+}
+
+/// What a replica says of a copy that it fetches.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum CopyWant {
+    /// After the manifest: from here on; all before is here.
+    From {
+        /// The file.
+        file: u32,
+        /// The chunk.
+        chunk: u32,
+    },
+    /// It is not what its manifest says. Nobody should fetch it any more.
+    Damaged(String),
 }
 
 /// Bytes that are no message of this version.

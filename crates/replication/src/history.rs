@@ -62,6 +62,15 @@ impl History {
     }
 }
 
+/// Of epochs that each wrote something, oldest first, from these LSNs on.
+impl FromIterator<(Epoch, Lsn)> for History {
+    fn from_iter<T: IntoIterator<Item = (Epoch, Lsn)>>(epochs: T) -> Self {
+        let mut history = Self::default();
+        epochs.into_iter().for_each(|(epoch, first)| history.note(epoch, first));
+        history
+    }
+}
+
 /// `e1@1 e3@17`.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

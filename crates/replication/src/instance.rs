@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use baton_model::limits::LOG_RECORDS_KEPT;
-use baton_model::{Epoch, Instant, Key, Lsn, NodeId, PartitionId, StatementId, SyncState, TableId};
+use baton_model::limits::{LOG_BYTES_KEPT, LOG_RECORDS_KEPT, SYNC_REPLICA_TIMEOUT_MS};
+use baton_model::{Epoch, Instant, Lsn, NodeId, PartitionId, StatementId, SyncState};
 
 use crate::history::History;
 use crate::message::Message;
@@ -18,6 +18,7 @@ use crate::outcomes::{Known, Outcomes, StatementOutcome};
 use crate::primary::Primary;
 use crate::record::{Record, Write};
 use crate::replica::Replica;
+use crate::sizes::Sizes;
 
 /// What an instance found on its disk.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -30,20 +31,37 @@ pub struct Saved {
     pub first: Lsn,
     /// The end of its log.
     pub last: Lsn,
+    /// About how many bytes its log has.
+    pub log_bytes: u64,
     /// Its rows are as of this LSN.
     pub applied: Lsn,
     /// The records after `applied`, in order.
     pub unapplied: Vec<Record>,
-    /// The statements that its copy came with and those of its log, oldest first.
+    /// The statements that [`Effect::InstallCopy`] or [`Effect::SaveOutcomes`] came with, and those of its log, oldest
+    /// first.
     pub outcomes: Vec<(StatementId, StatementOutcome)>,
 }
 
-/// Times that the catalog sets.
+/// Times and limits that the catalog sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// How long a replica that is waited for may say nothing before it is usually given up. The master aggregator says
     /// when; here it only bounds when the first report is due.
     pub sync_replica_timeout: Duration,
+    /// Records of the log that are kept behind its applied end, at most.
+    pub log_records_kept: u64,
+    /// Bytes of the log that are kept behind its applied end, about, at most.
+    pub log_bytes_kept: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sync_replica_timeout: Duration::from_millis(SYNC_REPLICA_TIMEOUT_MS),
+            log_records_kept: LOG_RECORDS_KEPT,
+            log_bytes_kept: LOG_BYTES_KEPT,
+        }
+    }
 }
 
 /// What the newest catalog says about the partition. The shell has it durable before it hands it over, so that a
@@ -67,7 +85,7 @@ pub struct View {
     pub sync_durability: bool,
     /// Whether the catalog believes that something acknowledged may not be synced everywhere.
     pub unsynced: bool,
-    /// Times.
+    /// Times and limits.
     pub settings: Settings,
 }
 
@@ -132,15 +150,26 @@ pub enum Event {
         /// Records with consecutive LSNs; none if they are gone.
         records: Vec<Record>,
     },
-    /// The rows asked for by [`Effect::Provision`] have all been sent, as of this LSN.
-    ProvisionSent {
+    /// The answer to [`Effect::Provision`]: there is a copy that the replica can fetch.
+    CopyReady {
         /// The replica.
         peer: NodeId,
         /// The link.
         link: u64,
-        /// The LSN of the rows.
+        /// The number of the copy. No other copy that this node makes or made has it.
+        copy: u64,
+        /// Its rows are as of this LSN.
         at: Lsn,
+        /// The epochs of the log when it was made. It may be an older one, kept since.
+        history: History,
     },
+    /// The answer to [`Effect::FetchCopy`]: all of the copy is on this disk, and it is what the primary made.
+    CopyHere {
+        /// The number of the copy.
+        copy: u64,
+    },
+    /// The log is to be cut at its applied end, as far as no replica is about to ask for it.
+    Snapshot,
     /// Some time has passed.
     Tick,
 }
@@ -171,6 +200,9 @@ pub enum Effect {
     Apply(Vec<Record>),
     /// Forget the records before this LSN.
     Trim(Lsn),
+    /// Write down the statements that are remembered and whose records are about to be forgotten, in the place of what
+    /// was so written before: they come back before those of the log in [`Saved::outcomes`] (S12).
+    SaveOutcomes(Vec<(StatementId, StatementOutcome)>),
     /// Send a message on a link. If the link is full or gone, say [`Event::LinkDown`].
     Send {
         /// The receiver.
@@ -189,20 +221,17 @@ pub enum Effect {
         /// The first LSN.
         from: Lsn,
     },
-    /// Send [`Message::Rows`] with all rows of this instance, between [`Message::Provision`] and
-    /// [`Message::Provisioned`], then say [`Event::ProvisionSent`]. The rows are those of the moment at which this
-    /// effect is carried out, before the next one; sending them may take as long as it takes.
+    /// Have a copy of all rows ready to be fetched, then say [`Event::CopyReady`]. It takes as long as it takes. If it
+    /// cannot be made, close the link and say [`Event::LinkDown`].
     Provision {
-        /// To this replica.
+        /// For this replica.
         peer: NodeId,
         /// On this link.
         link: u64,
-        /// Under this epoch.
-        epoch: Epoch,
-        /// The epochs of the log.
-        history: History,
-        /// The statements remembered.
-        outcomes: Vec<(StatementId, StatementOutcome)>,
+        /// An older copy is of no use: the log after it is gone.
+        at_least: Lsn,
+        /// Whether it must be made now. Else one that was made before and kept will do, if it fits.
+        fresh: bool,
     },
     /// Keep a link open to this node, and to no other; None: to nobody.
     Link(Option<NodeId>),
@@ -253,14 +282,32 @@ pub enum Effect {
     },
     /// From now on clients may read and write here, or may not any more.
     Serve(bool),
-    /// Forget rows and log: another copy is on its way. After a crash before the end, the instance is empty.
-    Wipe,
-    /// Store these rows of the copy.
-    StoreRows(Vec<(TableId, Key, Vec<u8>)>),
-    /// The copy is complete, as of this LSN. The statements that it remembers have no record in its log, so
-    /// [`Instance::outcomes_up_to`] this LSN is kept with it, in the same write, and comes back before those of the log
-    /// in [`Saved::outcomes`] (S12).
-    FinishProvision(Lsn),
+    /// Fetch this copy, beside what is here, then say [`Event::CopyHere`]. What was received of it before counts, also
+    /// before a restart. If it cannot be had, close the link and say [`Event::LinkDown`]. Whatever else was being fetched
+    /// is not wanted any more.
+    FetchCopy {
+        /// From this primary.
+        peer: NodeId,
+        /// The link that it is about.
+        link: u64,
+        /// The number of the copy.
+        copy: u64,
+    },
+    /// Let a copy that is here take the place of everything that this instance has: its rows, an empty log after them,
+    /// its epochs, and the statements that it remembers, which have no record in that log and come back before those of
+    /// the log in [`Saved::outcomes`] (S12). After a crash before the end, the instance is as before, or empty.
+    InstallCopy {
+        /// The number of the copy.
+        copy: u64,
+        /// Its rows are as of this LSN.
+        at: Lsn,
+        /// The newest epoch known (S5).
+        epoch: Epoch,
+        /// The epochs of the log up to there (S6).
+        history: History,
+        /// The statements up to there, oldest first.
+        outcomes: Vec<(StatementId, StatementOutcome)>,
+    },
     /// Something that people should know was seen; the instance goes on.
     Report(String),
     /// Something that must never be was seen: stop this instance and report it.
@@ -326,11 +373,11 @@ pub(crate) struct Log {
     pub(crate) cuts: u64,
     pub(crate) commit: Lsn,
     pub(crate) applied: Lsn,
-    /// The rows on disk are a part of a copy whose end has not come.
-    pub(crate) copying: bool,
     /// The newest records, at least all that are not applied.
     pub(crate) recent: VecDeque<Record>,
     pub(crate) recent_bytes: usize,
+    pub(crate) sizes: Sizes,
+    pub(crate) settings: Settings,
     pub(crate) outcomes: Outcomes,
     /// Records of this step that are not handed to the shell yet.
     pub(crate) unwritten: Vec<Record>,
@@ -341,9 +388,11 @@ pub(crate) struct Log {
 
 /// Log records are trimmed this many at a time.
 const TRIM_STEP: u64 = 10_000;
-/// Records that are kept behind the commit point while a linked replica still needs them, at most: a replica that is
-/// copied for longer than the log is kept would otherwise be copied again, and again.
-const LOG_RECORDS_HELD_MAX: u64 = 4 * LOG_RECORDS_KEPT;
+/// Or once they have so many bytes.
+const TRIM_BYTES: u64 = 16 << 20;
+/// So many times the log is kept, at most, while a linked replica still needs it: a replica that is copied for longer
+/// than the log is kept would otherwise be copied again, and again.
+const HELD_TIMES: u64 = 4;
 /// Bytes of applied records that are kept in memory for replicas that are a little behind.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
@@ -374,6 +423,7 @@ impl Log {
         }
         self.last = record.lsn;
         self.outcomes.note(&record);
+        self.sizes.add(record.lsn, record.bytes() as u64);
         self.recent_bytes += record.bytes();
         self.recent.push_back(record.clone());
         self.unwritten.push(record);
@@ -390,6 +440,7 @@ impl Log {
         }
         self.history.cut(last);
         self.outcomes.cut(last);
+        self.sizes.cut_after(last);
         self.last = last;
         self.durable = self.durable.min(last);
         self.cuts += 1;
@@ -435,12 +486,32 @@ impl Log {
     /// Forgets the oldest records once there are many more than are kept for replicas that catch up. From `needed`
     /// on, somebody is about to ask for them.
     pub(crate) fn trim(&mut self, needed: Lsn, effects: &mut Vec<Effect>) {
-        let oldest_of = |kept: u64| Lsn(self.applied.0.saturating_sub(kept) + 1);
-        let keep_from = oldest_of(LOG_RECORDS_KEPT).min(needed).max(oldest_of(LOG_RECORDS_HELD_MAX));
-        if keep_from.0 >= self.first.0 + TRIM_STEP {
-            self.first = keep_from;
-            effects.push(Effect::Trim(keep_from));
+        let kept = |times: u64| {
+            let records = self.settings.log_records_kept.saturating_mul(times);
+            let by_count = Lsn(self.applied.0.saturating_sub(records) + 1);
+            by_count.max(self.sizes.newest(self.settings.log_bytes_kept.saturating_mul(times)))
+        };
+        let keep_from = kept(1).min(needed).max(kept(HELD_TIMES)).min(self.applied.next());
+        if keep_from.0 >= self.first.0 + TRIM_STEP
+            || keep_from > self.first && self.sizes.before(keep_from) >= TRIM_BYTES
+        {
+            self.cut_before(keep_from, effects);
         }
+    }
+
+    /// Forgets the records before an LSN, which are applied, and keeps the statements in them that are remembered (S12).
+    pub(crate) fn cut_before(&mut self, keep_from: Lsn, effects: &mut Vec<Effect>) {
+        if keep_from <= self.first {
+            return;
+        }
+        debug_assert!(keep_from <= self.applied.next(), "only what is applied is forgotten");
+        let remembered = self.outcomes.up_to(Lsn(keep_from.0 - 1));
+        if !remembered.is_empty() {
+            effects.push(Effect::SaveOutcomes(remembered));
+        }
+        self.first = keep_from;
+        self.sizes.cut_before(keep_from);
+        effects.push(Effect::Trim(keep_from));
     }
 
     /// Records from memory after this LSN, up to the limits; the first one is given whatever its size.
@@ -494,9 +565,10 @@ impl Instance {
             cuts: 0,
             commit: saved.applied,
             applied: saved.applied,
-            copying: false,
             recent_bytes: saved.unapplied.iter().map(Record::bytes).sum(),
             recent: saved.unapplied.into(),
+            sizes: Sizes::of(saved.first.max(Lsn(1)), saved.log_bytes),
+            settings: Settings::default(),
             outcomes,
             unwritten: Vec::new(),
             epochs_changed: false,
@@ -587,11 +659,21 @@ impl Instance {
                     primary.log_read(peer, link, records, &self.log, effects);
                 }
             }
-            Event::ProvisionSent { peer, link, at } => {
+            Event::CopyReady { peer, link, copy, at, history } => {
                 if let Role::Primary(primary) = &mut self.role {
-                    primary.provision_sent(peer, link, at);
+                    primary.copy_ready(now, peer, link, (copy, at, &history), &self.log, effects);
                 }
             }
+            Event::CopyHere { copy } => {
+                if let Role::Replica(replica) = &mut self.role {
+                    replica.copy_here(copy, &mut self.log, effects);
+                }
+            }
+            Event::Snapshot => match &mut self.role {
+                Role::Primary(primary) => primary.snapshot(&mut self.log, effects),
+                Role::Replica(_) => self.log.cut_before(self.log.applied.next(), effects),
+                Role::Idle => {}
+            },
             Event::Tick => match &mut self.role {
                 Role::Primary(primary) => primary.tick(now, &mut self.log, effects),
                 Role::Replica(_) => self.log.trim(Lsn(u64::MAX), effects),
@@ -605,6 +687,7 @@ impl Instance {
         if view.epoch < self.log.epoch {
             return; // S5: a catalog that is behind what this instance has already seen.
         }
+        self.log.settings = view.settings;
         if view.primary == self.node {
             if let Role::Primary(primary) = &mut self.role
                 && self.log.epoch == view.epoch
@@ -622,11 +705,6 @@ impl Instance {
                     "S1: told to be primary at {}, but the log has records of {}",
                     view.epoch, self.log.history
                 );
-                self.halt(reason, effects);
-                return;
-            }
-            if self.log.copying {
-                let reason = "S4: told to be primary with a part of a copy".to_owned();
                 self.halt(reason, effects);
                 return;
             }
@@ -672,12 +750,6 @@ impl Instance {
             Some(outcome) if outcome.lsn <= self.log.applied => Known::Committed(outcome),
             Some(outcome) => Known::InFlight(outcome),
         }
-    }
-
-    /// The statements that are remembered up to an LSN, oldest first; see [`Effect::FinishProvision`].
-    #[must_use]
-    pub fn outcomes_up_to(&self, last: Lsn) -> Vec<(StatementId, StatementOutcome)> {
-        self.log.outcomes.up_to(last)
     }
 
     /// Whether clients may read and write here.

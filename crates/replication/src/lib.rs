@@ -24,6 +24,7 @@ mod primary;
 mod print;
 mod record;
 mod replica;
+mod sizes;
 pub mod transaction;
 
 pub use history::History;

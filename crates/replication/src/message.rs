@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use baton_model::{Epoch, Key, Lsn, StatementId, TableId};
+use baton_model::{Epoch, Lsn, StatementId};
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
@@ -28,28 +28,19 @@ pub enum Message {
         /// The last LSN that both have in common.
         keep: Lsn,
     },
-    /// Primary to replica: "Forget everything you have; rows follow."
+    /// Primary to replica: "You need a copy of all I have. Fetch this one, and let it replace everything you have."
+    /// The replica's first acknowledgement after it says that this is done.
     Provision {
         /// The primary's epoch.
         epoch: Epoch,
-        /// The rows are as of this LSN.
+        /// The copy, by its number.
+        copy: u64,
+        /// Its rows are as of this LSN.
         at: Lsn,
         /// The epochs of the primary's log up to there.
         history: History,
         /// The statements that the primary remembers (S12).
         outcomes: Vec<(StatementId, StatementOutcome)>,
-    },
-    /// Primary to replica: some of the rows.
-    Rows {
-        /// The primary's epoch.
-        epoch: Epoch,
-        /// Table, key and encoded row.
-        rows: Vec<(TableId, Key, Vec<u8>)>,
-    },
-    /// Primary to replica: there are no more rows.
-    Provisioned {
-        /// The primary's epoch.
-        epoch: Epoch,
     },
     /// Primary to replica: the next records, possibly none, and the commit point.
     Append {
@@ -87,8 +78,6 @@ impl Message {
             Self::Follow { epoch, .. }
             | Self::Start { epoch, .. }
             | Self::Provision { epoch, .. }
-            | Self::Rows { epoch, .. }
-            | Self::Provisioned { epoch }
             | Self::Append { epoch, .. }
             | Self::Ack { epoch, .. }
             | Self::Refused { epoch } => *epoch,
@@ -102,9 +91,9 @@ impl fmt::Display for Message {
         match self {
             Self::Follow { epoch, history, last } => write!(f, "Follow {epoch} last={last} [{history}]"),
             Self::Start { epoch, keep } => write!(f, "Start {epoch} keep={keep}"),
-            Self::Provision { epoch, at, history, .. } => write!(f, "Provision {epoch} at={at} [{history}]"),
-            Self::Rows { epoch, rows } => write!(f, "Rows {epoch} {}", rows.len()),
-            Self::Provisioned { epoch } => write!(f, "Provisioned {epoch}"),
+            Self::Provision { epoch, copy, at, history, .. } => {
+                write!(f, "Provision {epoch} copy {copy} at={at} [{history}]")
+            }
             Self::Append { epoch, after, records, commit } => {
                 write!(f, "Append {epoch} after={after} {} records commit={commit}", records.len())
             }

@@ -15,6 +15,7 @@ use baton_model::limits::{
 };
 use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState};
 
+use crate::history::History;
 use crate::instance::{Effect, Lag, Log, View, WriteError};
 use crate::message::Message;
 use crate::outcomes::StatementOutcome;
@@ -41,6 +42,8 @@ struct Peer {
     followed_at: u64,
     /// The next record to send; while it is provisioned, the one after the copy.
     next: Lsn,
+    /// The first record that it was or will be sent on this link.
+    from: Lsn,
     /// Of each message on its way, the last record and the bytes.
     on_the_way: VecDeque<(Lsn, usize)>,
     bytes_on_the_way: usize,
@@ -52,8 +55,10 @@ struct Peer {
     told: Lsn,
     /// Records for it are being read from disk.
     reading: bool,
-    /// Rows are on their way to it.
+    /// It is to have a copy, and has not acknowledged it yet.
     provisioning: bool,
+    /// It was refused one that did not fit.
+    wants_fresh: bool,
     /// The newest version under which `Ready` was asked for, while the catalog says `Async`.
     asked_ready: Option<u64>,
     /// It was reported since, so that `Async` may be the answer.
@@ -68,10 +73,12 @@ impl Peer {
     fn start_over(&mut self, next: Lsn) {
         self.reading = false;
         self.provisioning = false;
+        self.wants_fresh = false;
         self.matched = Lsn(0);
         self.synced = Lsn(0);
         self.told = Lsn(0);
         self.next = next;
+        self.from = next;
         self.on_the_way.clear();
         self.bytes_on_the_way = 0;
     }
@@ -105,7 +112,7 @@ impl Peer {
 
     /// The first record that it may ask for, now or after its link was lost.
     fn needs(&self) -> Lsn {
-        if self.matched > Lsn(0) { self.matched.next() } else { self.next }
+        if self.matched > Lsn(0) { self.matched.next() } else { self.from }
     }
 }
 
@@ -287,15 +294,11 @@ impl Primary {
                 let keep = log.history.common(log.last, &history, last);
                 let empty = last == Lsn(0) && log.applied > Lsn(0);
                 if empty || keep.next() < log.first {
-                    peer.start_over(log.applied.next());
+                    // From here on the log is held for it.
+                    peer.start_over(log.first);
                     peer.provisioning = true;
-                    effects.push(Effect::Provision {
-                        peer: node,
-                        link,
-                        epoch: log.epoch,
-                        history: log.history.clone(),
-                        outcomes: log.outcomes.up_to(log.applied),
-                    });
+                    let at_least = Lsn(log.first.0 - 1);
+                    effects.push(Effect::Provision { peer: node, link, at_least, fresh: false });
                 } else {
                     peer.start_over(keep.next());
                     let message = Message::Start { epoch: log.epoch, keep };
@@ -304,6 +307,10 @@ impl Primary {
             }
             Message::Ack { epoch, durable, synced } if epoch == log.epoch && peer.link == Some(link) => {
                 let before = peer.has(log);
+                if durable > peer.matched {
+                    // What it acknowledges while it is copied is the copy.
+                    peer.provisioning &= durable.next() < peer.next;
+                }
                 peer.note_acknowledged(durable.min(log.last), synced);
                 let has = peer.has(log);
                 if has > before {
@@ -354,13 +361,40 @@ impl Primary {
         }
     }
 
-    pub(crate) fn provision_sent(&mut self, node: NodeId, link: u64, at: Lsn) {
-        if let Some(peer) = self.peers.get_mut(&node)
-            && peer.link == Some(link)
-        {
-            peer.provisioning = false;
-            peer.next = at.next();
+    /// S6: a copy that was kept may be of rows that this log never had, after a power cut that took committed records
+    /// (`ASYNC DURABILITY`). Its epochs tell.
+    pub(crate) fn copy_ready(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        link: u64,
+        (copy, at, made_with): (u64, Lsn, &History),
+        log: &Log,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if peer.link != Some(link) || !peer.provisioning {
+            return;
         }
+        let fits =
+            at <= log.applied && at.next() >= log.first && log.history.common(log.last, made_with, at) == at;
+        if !fits && !std::mem::replace(&mut peer.wants_fresh, true) {
+            let at_least = Lsn(log.first.0 - 1);
+            effects.push(Effect::Provision { peer: node, link, at_least, fresh: true });
+            return;
+        }
+        if !fits {
+            effects.push(Effect::CloseLink { peer: node, link });
+            self.link_down(now, node, link);
+            return;
+        }
+        peer.next = at.next();
+        peer.from = at.next();
+        let mut history = log.history.clone();
+        history.cut(at);
+        let outcomes = log.outcomes.up_to(at);
+        let message = Message::Provision { epoch: log.epoch, copy, at, history, outcomes };
+        effects.push(Effect::Send { peer: node, link, message });
     }
 
     /// Time-outs, requests to the master aggregator, and what makes quiet replicas learn of the commit point.
@@ -382,6 +416,16 @@ impl Primary {
                     Message::Append { epoch: log.epoch, after, records: Vec::new(), commit: log.commit };
                 effects.push(Effect::Send { peer: *node, link, message });
             }
+        }
+    }
+
+    /// Cuts the log, unless a replica is away: what that one lacks is kept as long as always.
+    pub(crate) fn snapshot(&mut self, log: &mut Log, effects: &mut Vec<Effect>) {
+        if self.peers.values().all(|peer| peer.link.is_some()) {
+            let needed = self.first_needed();
+            log.cut_before(needed.min(log.applied.next()), effects);
+        } else {
+            log.trim(self.first_needed(), effects);
         }
     }
 

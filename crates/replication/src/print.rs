@@ -39,7 +39,11 @@ impl fmt::Display for Event {
             Self::LogRead { peer, link, records } => {
                 write!(f, "log read for {peer} on {link}: {}", Span(records))
             }
-            Self::ProvisionSent { peer, link, at } => write!(f, "rows of {at} sent to {peer} on {link}"),
+            Self::CopyReady { peer, link, copy, at, history } => {
+                write!(f, "copy {copy} as of {at} [{history}] ready for {peer} on {link}")
+            }
+            Self::CopyHere { copy } => write!(f, "copy {copy} is here"),
+            Self::Snapshot => f.write_str("snapshot"),
             Self::Tick => f.write_str("tick"),
         }
     }
@@ -60,10 +64,12 @@ impl fmt::Display for Effect {
             Self::Sync { lsn, cuts } => write!(f, "sync {lsn} cuts={cuts}"),
             Self::Apply(records) => write!(f, "apply {}", Span(records)),
             Self::Trim(before) => write!(f, "trim before {before}"),
+            Self::SaveOutcomes(outcomes) => write!(f, "save {} outcomes", outcomes.len()),
             Self::Send { peer, link, message } => write!(f, "send {peer} on {link}: {message}"),
             Self::ReadLog { peer, link, from } => write!(f, "read log from {from} for {peer} on {link}"),
-            Self::Provision { peer, link, epoch, history, outcomes } => {
-                write!(f, "provision {peer} on {link} {epoch} [{history}] {} outcomes", outcomes.len())
+            Self::Provision { peer, link, at_least, fresh } => {
+                let a = if *fresh { "a fresh" } else { "a" };
+                write!(f, "make {a} copy as of {at_least} or later for {peer} on {link}")
             }
             Self::Link(Some(to)) => write!(f, "link to {to}"),
             Self::Link(None) => f.write_str("link to nobody"),
@@ -88,9 +94,11 @@ impl fmt::Display for Effect {
             Self::RequestSynced { epoch, version } => write!(f, "say {epoch} v{version} is synced"),
             Self::Serve(true) => f.write_str("serve"),
             Self::Serve(false) => f.write_str("serve no more"),
-            Self::Wipe => f.write_str("wipe"),
-            Self::StoreRows(rows) => write!(f, "store {} rows", rows.len()),
-            Self::FinishProvision(at) => write!(f, "provisioned as of {at}"),
+            Self::FetchCopy { peer, link, copy } => write!(f, "fetch copy {copy} from {peer} for {link}"),
+            Self::InstallCopy { copy, at, epoch, history, outcomes } => {
+                let count = outcomes.len();
+                write!(f, "install copy {copy} as of {at}, {epoch} [{history}] {count} outcomes")
+            }
             Self::Report(what) => write!(f, "report: {what}"),
             Self::Halt(reason) => write!(f, "halt: {reason}"),
         }

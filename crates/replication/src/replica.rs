@@ -6,7 +6,7 @@
 //! With `ASYNC DURABILITY` a primary may come back from a power cut with less than its replica has applied.
 //! * S6: the replica cuts nothing of that. It stands aside, and may still be promoted with all it has.
 //! * S7: only when the catalog says, in this primary's epoch, that nobody counts on it, it asks for a new copy; what it
-//!   has goes when the first message of that copy is there.
+//!   has goes when all of that copy is there.
 
 use baton_model::{Epoch, Lsn, NodeId, StatementId, SyncState};
 
@@ -14,6 +14,7 @@ use crate::history::History;
 use crate::instance::{Effect, Log};
 use crate::message::Message;
 use crate::outcomes::StatementOutcome;
+use crate::sizes::Sizes;
 
 /// A replica's state under one primary.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub(crate) struct Replica {
 enum Stage {
     /// `Follow` is not answered yet.
     Asking,
-    /// Rows come in.
-    Provisioning { at: Lsn, history: History, outcomes: Vec<(StatementId, StatementOutcome)> },
+    /// A copy is being fetched, beside what is here.
+    Provisioning { copy: u64, at: Lsn, history: History, outcomes: Vec<(StatementId, StatementOutcome)> },
     /// Records come in.
     Following,
 }
@@ -127,14 +128,6 @@ impl Replica {
                     self.part(keep, log, effects);
                     return Ok(());
                 }
-                if std::mem::take(&mut log.copying) {
-                    // The copy broke off, and this primary has the log from its start: that needs no copy. What
-                    // there is of it must go, or a restart would take all that follows for a part of it (S2).
-                    effects.push(Effect::Wipe);
-                    log.epochs_changed = true;
-                    log.save_epochs(effects);
-                    effects.push(Effect::FinishProvision(Lsn(0)));
-                }
                 if keep < log.last {
                     log.cut(keep);
                     effects.push(Effect::Truncate(keep));
@@ -165,34 +158,10 @@ impl Replica {
                 }
                 log.commit = log.commit.max(commit.min(log.last));
             }
-            (Message::Provision { at, history, outcomes, .. }, Stage::Asking) => {
-                effects.push(Effect::Wipe);
-                self.parted = false;
-                log.copying = true;
-                log.applied = Lsn(0);
-                log.cut(Lsn(0));
-                log.first = Lsn(1);
-                self.stage = Stage::Provisioning { at, history, outcomes };
-            }
-            (Message::Rows { rows, .. }, Stage::Provisioning { .. }) => effects.push(Effect::StoreRows(rows)),
-            (Message::Provisioned { .. }, Stage::Provisioning { at, history, outcomes }) => {
-                let at = *at;
-                log.history = std::mem::take(history);
-                log.history.cut(at);
-                for (statement, outcome) in std::mem::take(outcomes) {
-                    log.outcomes.insert(statement, outcome);
-                }
-                log.last = at;
-                log.commit = at;
-                log.applied = at;
-                log.first = at.next();
-                log.copying = false;
-                log.sync_wanted = true;
-                // Before the copy ends: a copy without its epochs would have nothing in common with anybody (S6).
-                log.epochs_changed = true;
+            (Message::Provision { copy, at, history, outcomes, .. }, Stage::Asking) => {
                 log.save_epochs(effects);
-                effects.push(Effect::FinishProvision(at));
-                self.stage = Stage::Following;
+                effects.push(Effect::FetchCopy { peer, link, copy });
+                self.stage = Stage::Provisioning { copy, at, history, outcomes };
             }
             // The primary refused, or said something out of turn: start over.
             _ => {
@@ -201,6 +170,38 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// All of a copy is here: it takes the place of everything that was.
+    pub(crate) fn copy_here(&mut self, here: u64, log: &mut Log, effects: &mut Vec<Effect>) {
+        let Stage::Provisioning { copy, at, history, outcomes } = &mut self.stage else { return };
+        if *copy != here {
+            return;
+        }
+        let at = *at;
+        log.applied = Lsn(0);
+        log.cut(Lsn(0));
+        log.history = std::mem::take(history);
+        log.history.cut(at);
+        for (statement, outcome) in std::mem::take(outcomes) {
+            log.outcomes.insert(statement, outcome);
+        }
+        log.first = at.next();
+        log.sizes = Sizes::default();
+        log.last = at;
+        log.commit = at;
+        log.applied = at;
+        log.sync_wanted = true;
+        log.epochs_changed = false; // They are written with the copy.
+        effects.push(Effect::InstallCopy {
+            copy: here,
+            at,
+            epoch: log.epoch,
+            history: log.history.clone(),
+            outcomes: log.outcomes.up_to(at),
+        });
+        self.parted = false;
+        self.stage = Stage::Following;
     }
 
     /// After a batch of events: apply, acknowledge.

@@ -14,8 +14,8 @@ use baton_model::{
     SyncState, TableId,
 };
 use baton_replication::{
-    Effect, Event, History, Instance, Message, Mutation, Payload, Record, Saved, Settings, View, Write,
-    WriteError,
+    Effect, Event, History, Instance, Known, Message, Mutation, Payload, Record, Saved, Settings, View,
+    Write, WriteError,
 };
 
 use self::world::World;
@@ -117,7 +117,7 @@ fn view(primary: NodeId, replicas: BTreeMap<NodeId, (SyncState, bool)>) -> Event
         sync_replication: true,
         sync_durability: true,
         unsynced: false,
-        settings: Settings { sync_replica_timeout: Duration::from_secs(5) },
+        settings: Settings::default(),
     })
 }
 
@@ -163,6 +163,86 @@ fn a_primary_keeps_a_bounded_log() {
     );
 }
 
+/// A view in which so many bytes of the log are kept.
+fn view_with_bytes(log_bytes_kept: u64, replicas: BTreeMap<NodeId, (SyncState, bool)>) -> Event {
+    let Event::View(seen) = view(PRIMARY, replicas) else { unreachable!("it is a view") };
+    Event::View(View { settings: Settings { log_bytes_kept, ..Settings::default() }, ..seen })
+}
+
+/// Writes statements of about 1 MB, one by one, and answers with what was done to the log.
+fn write_megabytes(instance: &mut Instance, count: u64) -> Vec<Effect> {
+    let mut done = Vec::new();
+    for _ in 0..count {
+        let (last, ..) = instance.positions();
+        let mutation = Mutation { table: TableId(1), key: vec![1], row: Some(vec![7; 1 << 20].into()) };
+        let big = Write { mutations: vec![mutation], ..write(last.0) };
+        instance.step(Instant(0), [Event::Write { ticket: 1, epoch: Epoch(1), write: big }]);
+        let (last, ..) = instance.positions();
+        done.extend(instance.step(Instant(0), [Event::Durable { lsn: last, cuts: 0 }, Event::Tick]));
+    }
+    done
+}
+
+#[test]
+fn a_log_is_kept_by_its_bytes_as_well_and_what_is_remembered_of_it_stays() {
+    const KEPT: u64 = 100 << 20;
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    instance.step(Instant(0), [view_with_bytes(KEPT, BTreeMap::new())]);
+    instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    let done = write_megabytes(&mut instance, 1_000);
+    let first = *trims(&done).last().expect("it was trimmed");
+    let (last, ..) = instance.positions();
+    let kept = last.0 - first.0;
+    assert!((90..130).contains(&kept), "{kept} of about 1 MB each");
+    // S12: the statements that were in what is gone come back after a restart, before those that the log has.
+    let saved =
+        done.iter().rev().find_map(|e| if let Effect::SaveOutcomes(all) = e { Some(all) } else { None });
+    let saved = saved.expect("they are written down before the log is cut");
+    assert_eq!(saved.last().map(|(_, outcome)| outcome.lsn.next()), Some(first));
+    let reopened = Saved { first, last, applied: last, outcomes: saved.clone(), ..Saved::default() };
+    let reopened = Instance::open(PARTITION, PRIMARY, reopened);
+    assert!(matches!(reopened.known(StatementId(1)), Known::Committed(_)));
+}
+
+#[test]
+fn a_linked_replica_holds_the_log_up_to_a_bound() {
+    const KEPT: u64 = 50 << 20;
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let replica = BTreeMap::from([(REPLICA, (SyncState::Async, true))]);
+    instance.step(Instant(0), [view_with_bytes(KEPT, replica), follow()]);
+    instance.step(Instant(0), [Event::Durable { lsn: Lsn(1), cuts: 0 }]);
+    // It acknowledges nothing, and the log is held for it.
+    assert_eq!(trims(&write_megabytes(&mut instance, 150)), []);
+    // Four times what is kept is the bound.
+    let held = trims(&write_megabytes(&mut instance, 1_500));
+    let (last, ..) = instance.positions();
+    let kept = last.0 - held.last().expect("it was trimmed").0;
+    assert!((190..230).contains(&kept), "{kept} of about 1 MB each");
+}
+
+#[test]
+fn a_snapshot_cuts_the_log_as_far_as_no_replica_needs_it() {
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let replica = BTreeMap::from([(REPLICA, (SyncState::Async, true))]);
+    write_until(&mut instance, 4_000, vec![view(PRIMARY, replica)]);
+    let (_, _, applied) = instance.positions();
+    // The replica is away: what it lacks stays.
+    assert_eq!(trims(&instance.step(Instant(0), [Event::Snapshot])), []);
+    // It is here, and has a part.
+    instance.step(Instant(0), [follow()]);
+    let ack = |durable| Event::Received {
+        peer: REPLICA,
+        link: 1,
+        message: Message::Ack { epoch: Epoch(1), durable },
+    };
+    instance.step(Instant(0), [ack(Lsn(1_000))]);
+    assert_eq!(trims(&instance.step(Instant(0), [Event::Snapshot])), [Lsn(1_001)]);
+    // It has everything.
+    instance.step(Instant(0), [ack(applied)]);
+    assert_eq!(trims(&instance.step(Instant(0), [Event::Snapshot])), [applied.next()]);
+    assert_eq!(trims(&instance.step(Instant(0), [Event::Snapshot])), []);
+}
+
 fn follow() -> Event {
     let message = Message::Follow { epoch: Epoch(1), history: History::default(), last: Lsn(0) };
     Event::Received { peer: REPLICA, link: 1, message }
@@ -177,12 +257,19 @@ fn a_replica_whose_copy_takes_long_finds_the_log_after_it() {
     let provisioning = instance.step(Instant(0), [follow()]);
     assert!(provisioning.iter().any(|e| matches!(e, Effect::Provision { .. })), "{provisioning:?}");
 
+    let history = History::from_iter([(Epoch(1), Lsn(1))]);
+    let ready = Event::CopyReady { peer: REPLICA, link: 1, copy: 7, at, history };
+    let offered = instance.step(Instant(0), [ready]);
+    assert!(
+        offered.iter().any(|e| matches!(e, Effect::Send { message: Message::Provision { copy: 7, .. }, .. })),
+        "{offered:?}"
+    );
+
     let trimmed = write_until(&mut instance, RECORDS + 20_000, vec![]);
     assert!(trimmed.iter().all(|first| *first <= at.next()), "the copy is as of {at}, but {trimmed:?}");
-    let sent = Event::ProvisionSent { peer: REPLICA, link: 1, at };
     let has = Message::Ack { epoch: Epoch(1), durable: at, synced: true };
     let has = Event::Received { peer: REPLICA, link: 1, message: has };
-    let effects = instance.step(Instant(0), [sent, has]);
+    let effects = instance.step(Instant(0), [has]);
     let from =
         effects.iter().find_map(|e| if let Effect::ReadLog { from, .. } = e { Some(*from) } else { None });
     assert_eq!(from, Some(at.next()));
@@ -191,6 +278,34 @@ fn a_replica_whose_copy_takes_long_finds_the_log_after_it() {
     let down = Event::LinkDown { peer: REPLICA, link: 1 };
     let trimmed = trims(&instance.step(Instant(0), [down, Event::Tick]));
     assert!(trimmed.last().is_some_and(|first| *first > at.next()), "{trimmed:?}");
+}
+
+#[test]
+fn a_kept_copy_that_does_not_fit_the_log_is_not_offered() {
+    let mut instance = Instance::open(PARTITION, PRIMARY, Saved::default());
+    let seen = view(PRIMARY, BTreeMap::from([(REPLICA, (SyncState::Async, true))]));
+    write_until(&mut instance, RECORDS, vec![seen]);
+    let (_, _, applied) = instance.positions();
+    let whole = [(Epoch(1), Lsn(1))];
+    // What was trimmed is not there to go on with; what is not applied here, and what another epoch wrote, was taken
+    // away by a power cut (S6).
+    let misfits = [
+        (Lsn(1), History::from_iter(whole)),
+        (applied.next(), History::from_iter(whole)),
+        (applied, History::from_iter([(Epoch(0), Lsn(1))])),
+    ];
+    for (at, history) in misfits {
+        instance.step(Instant(0), [follow()]);
+        let ready = |copy| Event::CopyReady { peer: REPLICA, link: 1, copy, at, history: history.clone() };
+        let effects = instance.step(Instant(0), [ready(7)]);
+        assert!(
+            matches!(effects[..], [Effect::Provision { link: 1, fresh: true, .. }]),
+            "as of {at}: {effects:?}"
+        );
+        // One that was made just now and does not fit was overtaken by the log: all begins anew.
+        let effects = instance.step(Instant(0), [ready(8)]);
+        assert_eq!(effects, [Effect::CloseLink { peer: REPLICA, link: 1 }], "as of {at}");
+    }
 }
 
 /// What is sent to the replica, as the bytes of each message's records.

@@ -165,6 +165,10 @@ impl Runner for Story {
                     _ => None,
                 };
                 drop(world.alter(replication, durability));
+            // snapshot n2 : its log is cut.
+            "snapshot" => {
+                let id = node(args.next_pos())?;
+                world.step(id, vec![Event::Snapshot]);
             }
             "offline" => {
                 world.note_offline(node(args.next_pos())?);

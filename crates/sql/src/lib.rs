@@ -41,6 +41,6 @@ pub use read::{
 pub use session::{ResultSet, Session};
 pub use show::answer_show;
 pub use statement::{
-    Address, Assigned, ChangeStatement, ClusterStatement, Insert, Login, Place, Query, SchemaStatement, Show,
-    ShowFilter, Statement, TableName,
+    Address, Assigned, BackupStatement, ChangeStatement, ClusterStatement, Insert, Login, Place, Query,
+    SchemaStatement, Show, ShowFilter, Statement, TableName,
 };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_model::{Durability, ReplicationMode, TableSchema};
+use baton_model::{ArchivePlace, Durability, ReplicationMode, TableSchema};
 use datafusion::sql::sqlparser::ast;
 
 /// One statement.
@@ -16,6 +16,8 @@ pub enum Statement {
     Cluster(ClusterStatement),
     /// About databases and tables: for the master aggregator.
     Schema(SchemaStatement),
+    /// BACKUP, RESTORE and SNAPSHOT of a database: for the master aggregator.
+    Backup(BackupStatement),
     /// INSERT and REPLACE.
     Insert(Insert),
     /// UPDATE, DELETE and TRUNCATE.
@@ -162,6 +164,44 @@ pub enum SchemaStatement {
         tables: Vec<TableName>,
         /// `IF EXISTS`.
         if_exists: bool,
+    },
+}
+
+/// A statement about a database as a whole and where else it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupStatement {
+    /// `BACKUP [DATABASE] db [AS name] TO place [TIMEOUT ms]`.
+    Backup {
+        /// The database.
+        database: String,
+        /// The backup's name: the database's, if none was given.
+        name: String,
+        /// Where it goes.
+        to: ArchivePlace,
+        /// Milliseconds within which it must be done, if it was said.
+        timeout_ms: Option<u64>,
+    },
+    /// `RESTORE [DATABASE] db [AS name] FROM place [WITH …] [PARTITIONS n]`.
+    Restore {
+        /// The backup's name.
+        backup: String,
+        /// The new database: the backup's name, if none was given.
+        name: String,
+        /// Where it comes from.
+        from: ArchivePlace,
+        /// The backup's, if it was not said.
+        replication: Option<ReplicationMode>,
+        /// The backup's, if it was not said.
+        durability: Option<Durability>,
+        /// The backup's, if it was not said; 1 to `PARTITIONS_MAX`.
+        partitions: Option<u32>,
+    },
+    /// `SNAPSHOT [DATABASE] db`, `_SYNC_SNAPSHOT db`.
+    Snapshot {
+        /// The database.
+        database: String,
+        /// Whether of the replicas as well.
+        replicas: bool,
     },
 }
 

@@ -21,10 +21,8 @@ const WAL_BYTES_MAX: u64 = 128 << 20;
 /// Files that one store keeps open, at most.
 const OPEN_FILES_MAX: i32 = 256;
 
-/// Opens, or creates, the store in a folder.
-///
-/// `write_buffer_bytes` is the size of a memtable; there are at most two of them.
-pub(crate) fn open(dir: &Path, write_buffer_bytes: usize) -> Result<Engine, StoreError> {
+/// How tables are written, in a store and in files that a store takes in.
+pub(crate) fn table_options() -> Options {
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let cache = CACHE.get_or_init(|| Cache::new_lru_cache(BLOCK_CACHE_BYTES));
 
@@ -35,14 +33,22 @@ pub(crate) fn open(dir: &Path, write_buffer_bytes: usize) -> Result<Engine, Stor
     blocks.set_bloom_filter(10.0, false);
 
     let mut options = Options::default();
-    options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
+
+/// Opens, or creates, the store in a folder.
+///
+/// `write_buffer_bytes` is the size of a memtable; there are at most two of them.
+pub(crate) fn open(dir: &Path, write_buffer_bytes: usize) -> Result<Engine, StoreError> {
+    let mut options = table_options();
+    options.create_if_missing(true);
     options.set_write_buffer_size(write_buffer_bytes);
     options.set_max_write_buffer_number(2);
     options.set_max_background_jobs(2);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
-    options.set_compression_type(DBCompressionType::Lz4);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(2);
     options.set_stats_dump_period_sec(0);

@@ -24,6 +24,16 @@ pub enum StoreError {
         /// What RocksDB said.
         source: rocksdb::Error,
     },
+    /// A file beside the stores could not be read or written.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    File {
+        /// `read`, `write`.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Bytes on disk are none that this version writes.
     #[error("{subject} is not readable: {why}")]
     Unreadable {
@@ -41,6 +51,11 @@ impl StoreError {
 
     pub(crate) fn write(subject: &'static str) -> impl FnOnce(rocksdb::Error) -> Self {
         move |source| Self::Engine { verb: "write", subject, source }
+    }
+
+    pub(crate) fn file(verb: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { verb, path, source }
     }
 
     pub(crate) fn unreadable(subject: &'static str, why: impl ToString) -> Self {

@@ -7,6 +7,8 @@
 //! | `control/` | [`ControlStore`] | aggregators | the control group's vote and log, and the catalog's rows |
 //! | `catalog/` | [`CatalogStore`] | leaves | the mirror of the catalog's rows |
 //! | `data/` | [`DataStore`] | leaves | the partitions' logs, rows and small state |
+//! | `copies/made/` | [`CopyShelf`] | leaves | copies of partitions, for others to fetch |
+//! | `copies/received/` | [`CopyInbox`] | leaves | copies of partitions, as far as they were fetched |
 //!
 //! What holds for all of them:
 //! * Each store is one key space with one write-ahead log, so whatever is found after a crash is what a *prefix* of
@@ -21,6 +23,7 @@
 mod barrier;
 mod catalog;
 mod control;
+mod copies;
 mod data;
 mod engine;
 mod error;
@@ -28,5 +31,6 @@ mod error;
 pub use barrier::SyncBarrier;
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use control::{ControlMeta, ControlStore};
-pub use data::{DataStore, LogBounds, Mutation, ReadView, RowChunk, StoredRow};
+pub use copies::{CopyFile, CopyInbox, CopyManifest, CopyShelf, ReceiveError};
+pub use data::{DataStore, Exported, LogBounds, Mutation, ReadView, StoredRow};
 pub use error::StoreError;

@@ -6,6 +6,7 @@
 mod binary;
 mod cases;
 mod classic;
+mod copies;
 mod degrade;
 mod growth;
 mod promises;

@@ -7,6 +7,7 @@ mod modes;
 mod nodes;
 mod partitions;
 mod policies;
+mod restore;
 mod schema;
 
 use std::collections::BTreeSet;
@@ -93,6 +94,11 @@ impl Step<'_> {
                 self.create_table(database, schema, *if_not_exists)
             }
             Command::DropTable { database, table, if_exists } => self.drop_table(database, table, *if_exists),
+            Command::BeginRestore { statement, name, replication, durability, placements, tables } => {
+                self.begin_restore(*statement, name, (*replication, *durability), placements, tables)
+            }
+            Command::FinishRestore { database, details } => self.finish_restore(*database, details),
+            Command::AbortRestore { database, reason } => self.abort_restore(*database, reason),
             Command::SetVariable { name, value } => self.set_variable(name, value),
             Command::SetPassword { user, password_hash } => {
                 self.changed.insert(RowKey::User(user.clone()));

@@ -26,6 +26,20 @@ impl Step<'_> {
         if self.catalog.database(name).is_some() {
             return if if_not_exists { self.done() } else { Err(Rejection::DatabaseExists(name.into())) };
         }
+        self.place_database(name, replication, durability, placements)?;
+        let text = format!("{name} with {} partitions", placements.len());
+        self.event(Severity::Notice, event_type::DATABASE_CREATED, None, text);
+        self.done()
+    }
+
+    /// A database with its partitions, whose name nobody has.
+    pub(super) fn place_database(
+        &mut self,
+        name: &str,
+        replication: ReplicationMode,
+        durability: Durability,
+        placements: &[InstancePlacement],
+    ) -> Result<DatabaseId, Rejection> {
         check_name(name)?;
         let count = u32::try_from(placements.len()).unwrap_or(u32::MAX);
         if count == 0 || count > PARTITIONS_MAX {
@@ -64,15 +78,19 @@ impl Step<'_> {
             self.catalog.partitions.insert(partition_id, partition);
             self.changed.insert(RowKey::Partition(partition_id));
         }
-        let text = format!("{name} with {count} partitions");
-        self.event(Severity::Notice, event_type::DATABASE_CREATED, None, text);
-        self.done()
+        Ok(id)
     }
 
     pub(super) fn drop_database(&mut self, name: &str, if_exists: bool) -> Outcome {
         let Some(id) = self.catalog.database(name).map(|database| database.id) else {
             return if if_exists { self.done() } else { Err(Rejection::NoSuchDatabase(name.into())) };
         };
+        self.forget_database(id);
+        self.event(Severity::Notice, event_type::DATABASE_DROPPED, None, name.into());
+        self.done()
+    }
+
+    pub(super) fn forget_database(&mut self, id: DatabaseId) {
         let tables: Vec<TableId> = self.catalog.tables(id).map(|table| table.schema.id).collect();
         for table in tables {
             self.forget_table(table);
@@ -84,8 +102,6 @@ impl Step<'_> {
         }
         self.catalog.databases.remove(&id);
         self.changed.insert(RowKey::Database(id));
-        self.event(Severity::Notice, event_type::DATABASE_DROPPED, None, name.into());
-        self.done()
     }
 
     pub(super) fn create_table(
@@ -106,18 +122,25 @@ impl Step<'_> {
                 Err(Rejection::TableExists(schema.name.clone()))
             };
         }
-        check_name(&schema.name)?;
-        if schema.columns.is_empty() || schema.columns.len() > COLUMNS_MAX {
-            return Err(Rejection::Limit(format!("a table has 1 to {COLUMNS_MAX} columns")));
-        }
+        check_table(schema)?;
+        self.add_table(database_id, schema, 1);
+        self.done()
+    }
+
+    /// A table that was checked, and whose name no other one of the database has.
+    pub(super) fn add_table(
+        &mut self,
+        database_id: DatabaseId,
+        schema: &TableSchema,
+        auto_increment_next: u64,
+    ) {
         let id = TableId(self.catalog.counters.table);
         self.catalog.counters.table += 1;
         let mut schema = schema.clone();
         schema.id = id;
         schema.database = database_id;
-        self.catalog.tables.insert(id, Table { schema, auto_increment_next: 1, version: 1 });
+        self.catalog.tables.insert(id, Table { schema, auto_increment_next, version: 1 });
         self.changed.extend([RowKey::Counters, RowKey::Table(id)]);
-        self.done()
     }
 
     pub(super) fn drop_table(&mut self, database: &str, table: &str, if_exists: bool) -> Outcome {
@@ -168,6 +191,15 @@ impl Step<'_> {
         }
         Ok(Reply::Written { affected_rows: write.affected_rows, last_insert_id: write.last_insert_id, index })
     }
+}
+
+/// Whether a table can be one.
+pub(super) fn check_table(schema: &TableSchema) -> Result<(), Rejection> {
+    check_name(&schema.name)?;
+    if schema.columns.is_empty() || schema.columns.len() > COLUMNS_MAX {
+        return Err(Rejection::Limit(format!("a table has 1 to {COLUMNS_MAX} columns")));
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), Rejection> {

@@ -126,6 +126,7 @@ impl Aggregator {
         };
         match statement {
             Statement::Cluster(cluster) => self.execute_cluster(id, cluster, &request, &catalog).await,
+            Statement::Backup(backup) => self.execute_backup(id, backup).await,
             Statement::Schema(schema) => self.execute_schema(id, schema, &session, &catalog).await,
             Statement::SetGlobal(assignments) => {
                 let command = |(name, value)| Command::SetVariable { name, value };

@@ -138,7 +138,7 @@ impl Aggregator {
                 "Not the master: enable_query_forwarding is OFF, send the statement to the master aggregator",
             ));
         }
-        let deadline = Instant::now() + self.buffer_time();
+        let mut deadline = Instant::now() + self.buffer_time();
         let request = Request::Forward(request);
         loop {
             if let Some(address) = self.master_address() {
@@ -155,6 +155,11 @@ impl Aggregator {
                     }
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::Failed(error))))) => return Err(error),
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::NotTheMaster)))) => {}
+                    // It takes as long as it takes.
+                    Some(Ok(Response::Forwarded(Err(ForwardRefusal::StillRunning)))) => {
+                        deadline = Instant::now() + self.buffer_time();
+                        *uncertain = Some(format!("{address} was at work on it"));
+                    }
                     Some(Err(error)) if error.is_surely_undone() => debug!(%error, "not forwarded"),
                     Some(Err(error)) => *uncertain = Some(error.to_string()),
                     Some(Ok(_)) => *uncertain = Some(format!("{address} cannot say")),

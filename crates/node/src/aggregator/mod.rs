@@ -2,12 +2,14 @@
 
 mod addresses;
 mod auto_increment;
+mod backup;
 mod cluster;
 mod degrade;
 mod election;
 mod execute;
 mod feed;
 mod leases;
+mod long;
 mod master;
 mod members;
 mod positions;
@@ -42,6 +44,7 @@ use addresses::Addresses;
 use auto_increment::AutoIncrement;
 use degrade::Reported;
 use leases::Leases;
+use long::LongStatements;
 use positions::Positions;
 
 pub use feed::serve as serve_catalog;
@@ -64,6 +67,8 @@ pub struct Aggregator {
     auto_increment: AutoIncrement,
     /// Writes of reference tables are computed and proposed one after the other.
     reference_writes: tokio::sync::Mutex<()>,
+    /// The backups and restores that this node carries out as the master aggregator.
+    long: LongStatements,
     /// How far the logs of all instances are, while this node is the master aggregator.
     positions: Positions,
     /// What leaves may show of what they read, while this node is the master aggregator.
@@ -121,6 +126,7 @@ impl Aggregator {
             campaign: Mutex::default(),
             auto_increment: AutoIncrement::default(),
             reference_writes: tokio::sync::Mutex::default(),
+            long: LongStatements::default(),
             positions: Positions::default(),
             leases,
             fallbacks: Reported::default(),

@@ -54,7 +54,7 @@ impl Aggregator {
     ///
     /// # Errors
     /// If the partition does not exist (any more).
-    fn primary(&self, partition: PartitionId) -> Result<Option<(NodeId, String)>, SqlError> {
+    pub fn primary(&self, partition: PartitionId) -> Result<Option<(NodeId, String)>, SqlError> {
         let catalog = self.context.catalog();
         if catalog.partition(partition).is_none() {
             return Err(SqlError::new(

@@ -235,7 +235,7 @@ impl ClientSession {
             session: session.clone(),
             counts_found_rows: self.counts_found_rows,
         };
-        let deadline = tokio::time::Instant::now() + self.aggregator.buffer_time();
+        let mut deadline = tokio::time::Instant::now() + self.aggregator.buffer_time();
         // S12: once an attempt may have been carried out, only an answer makes the outcome known again.
         let mut uncertain: Option<String> = None;
         loop {
@@ -246,6 +246,11 @@ impl ClientSession {
                     // It was deposed meanwhile: the next one is asked, with the same id.
                     Err(ForwardRefusal::NotTheMaster) => {}
                     Err(ForwardRefusal::Unknown) => uncertain = Some("this aggregator was deposed".into()),
+                    Err(ForwardRefusal::StillRunning) => {
+                        deadline = tokio::time::Instant::now() + self.aggregator.buffer_time();
+                        uncertain = Some("this aggregator was at work on it".into());
+                        continue;
+                    }
                 }
             }
             match self.aggregator.forward(request(), &mut uncertain).await {

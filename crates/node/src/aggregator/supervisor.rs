@@ -109,6 +109,7 @@ impl Supervision {
         let (fallbacks, reported) = self.fallbacks(judged, records.iter().chain(&campaign));
         commands.extend(fallbacks);
         commands.extend(records.into_iter().map(Command::RecordDecision));
+        commands.extend(aggregator.abandoned_restores(catalog));
         if commands.is_empty() && !self.doubted.is_empty() {
             // Whatever comes after it in the log decides what became of it.
             commands.push(Command::Batch(Vec::new()));

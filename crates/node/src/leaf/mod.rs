@@ -6,7 +6,9 @@
 //! * S7: the data of an instance that the catalog no longer gives to this leaf stays where it is, unless its whole
 //!   database was dropped.
 
+mod backup;
 mod chunk;
+mod copy;
 mod disk;
 mod heavy;
 mod lag;
@@ -27,12 +29,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use baton_catalog::Catalog;
 use baton_model::{DatabaseId, PartitionId, TableId};
 use baton_storage::{CatalogStore, DataStore, StoreError};
+use baton_transport::{Inbound, Outbound};
 use tracing::{error, info, warn};
 
 pub use self::disk::open_data;
 use self::tail::TailMark;
 use crate::context::Context;
 use crate::identity::IdentityError;
+use crate::leaf::backup::Turns;
+use crate::leaf::copy::Copies;
 use crate::leaf::lag::LagReports;
 use crate::leaf::partition::PartitionHandle;
 use crate::tripwire;
@@ -59,6 +64,8 @@ pub enum LeafError {
 pub struct Leaf {
     context: Arc<Context>,
     store: Arc<DataStore>,
+    copies: Arc<Copies>,
+    turns: Turns,
     instances: RwLock<BTreeMap<PartitionId, Arc<PartitionHandle>>>,
     /// Where primaries say that replicas keep them waiting.
     lag: LagReports,
@@ -88,7 +95,10 @@ impl Leaf {
         }
         let mark = Arc::new(Mutex::new(mark));
         let (lag, reports) = lag::reports();
-        let leaf = Arc::new(Self { context, store, instances: RwLock::default(), lag, mark });
+        let copies = Copies::open(Arc::clone(&context), Arc::clone(&store))?;
+        tripwire::spawn("the copies", &shutdown, Arc::clone(&copies).sweep_for_ever());
+        let instances = RwLock::default();
+        let leaf = Arc::new(Self { context, store, copies, turns: Turns::default(), instances, lag, mark });
         let noting = tail::note_when_known(Arc::clone(&leaf.context), Arc::clone(&leaf.mark));
         tokio::spawn(noting);
         tripwire::spawn("the reporter of lag", &shutdown, lag::send(Arc::clone(&leaf.context), reports));
@@ -145,6 +155,11 @@ impl Leaf {
         instances.get(&partition).cloned().ok_or(DataRefusal::NotPrimary)
     }
 
+    /// Sends a copy that was made here.
+    pub fn send_copy(&self, partition: PartitionId, copy: u64, inbound: Inbound) -> Outbound {
+        self.copies.serve(partition, copy, inbound)
+    }
+
     async fn reconcile_for_ever(self: Arc<Self>, mut seen: Seen) {
         let mut catalogs = self.context.watch_catalog();
         loop {
@@ -182,7 +197,8 @@ impl Leaf {
                 Some(handle) => handle,
                 None => {
                     let (context, store) = (Arc::clone(&self.context), Arc::clone(&self.store));
-                    let handle = PartitionHandle::start(context, store, id, self.lag.clone())?;
+                    let copies = Arc::clone(&self.copies);
+                    let handle = PartitionHandle::start(context, store, copies, id, self.lag.clone())?;
                     self.instances
                         .write()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -201,7 +217,7 @@ impl Leaf {
     fn remove_what_was_dropped(&self, catalog: &Catalog, seen: &mut Seen) -> Result<(), LeafError> {
         seen.note(catalog);
         let tables: BTreeSet<TableId> =
-            catalog.databases().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
+            catalog.databases_and_hidden().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
         let changed = seen.tables.as_ref() != Some(&tables);
         for partition in self.store.partitions()? {
             if catalog.database_by_id(partition.database).is_none() {
@@ -236,7 +252,7 @@ struct Seen {
 
 impl Seen {
     fn note(&mut self, catalog: &Catalog) {
-        for database in catalog.databases().map(|database| database.id) {
+        for database in catalog.databases_and_hidden().map(|database| database.id) {
             self.newest_database = self.newest_database.max(database);
             let tables = catalog.tables(database).map(|table| table.schema.id);
             self.newest_table = tables.fold(self.newest_table, Ord::max);

@@ -21,9 +21,11 @@ use baton_storage::DataStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use super::LeafError;
+use super::copy::Copies;
 use super::lag::LagReports;
 use super::links::{LinkKeeper, Links, next_link};
 use super::runs::Runs;
@@ -50,6 +52,8 @@ pub enum Input {
     Write { epoch: Epoch, write: Write, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
     /// A retry of a statement that the log holds.
     Await { statement: StatementId, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
+    /// Cut the log; the answer is how far the rows are.
+    Snapshot { reply: oneshot::Sender<Lsn> },
     /// What is known of a statement?
     Known { statement: StatementId, reply: oneshot::Sender<Known> },
     /// End.
@@ -117,6 +121,8 @@ pub fn view(catalog: &Catalog, id: PartitionId, me: NodeId, run: Incarnation) ->
         unsynced: partition.unsynced,
         settings: Settings {
             sync_replica_timeout: Duration::from_millis(catalog.number("sync_replica_timeout_ms")),
+            log_records_kept: catalog.number("log_records_kept"),
+            log_bytes_kept: catalog.number("log_bytes_kept"),
         },
     })
 }
@@ -129,6 +135,7 @@ impl PartitionHandle {
     pub fn start(
         context: Arc<Context>,
         store: Arc<DataStore>,
+        copies: Arc<Copies>,
         id: PartitionId,
         lag: LagReports,
     ) -> Result<Arc<Self>, LeafError> {
@@ -142,6 +149,7 @@ impl PartitionHandle {
         let task = Task {
             context: Arc::clone(&context),
             store: Arc::clone(&store),
+            copies,
             sync: true,
             lag,
             serving: Arc::clone(&serving),
@@ -150,6 +158,7 @@ impl PartitionHandle {
             inbox: inbox.downgrade(),
             links: Links::default(),
             keeper: None,
+            fetch: None,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             durable: Arc::default(),
@@ -250,6 +259,8 @@ fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
     let mut unapplied = Vec::new();
     let kept_from = last.0.saturating_sub(baton_model::limits::PARTITION_OUTCOMES_KEPT as u64) + 1;
     let mut from = Lsn(first.0.max(kept_from));
+    // Of what a crash left in both places, the log's is taken.
+    outcomes.retain(|(_, outcome)| outcome.lsn < from);
     while from <= last {
         let records = read_records(store, id, from)?;
         let Some(end) = records.last().map(|record| record.lsn) else { break };
@@ -265,7 +276,8 @@ fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
         from = end.next();
     }
     let Epochs { epoch, history } = epochs.unwrap_or(Epochs { epoch: Epoch(0), history: History::default() });
-    Ok(Saved { epoch, history, first, last, applied, unapplied, outcomes })
+    let log_bytes = store.log_bytes(id);
+    Ok(Saved { epoch, history, first, last, log_bytes, applied, unapplied, outcomes })
 }
 
 fn read_records(store: &DataStore, id: PartitionId, from: Lsn) -> Result<Vec<Record>, LeafError> {
@@ -301,6 +313,7 @@ struct DurableMark {
 struct Task {
     context: Arc<Context>,
     store: Arc<DataStore>,
+    copies: Arc<Copies>,
     instance: Instance,
     /// Whether the database wants its writes on disk before they are acknowledged, as the newest view says.
     sync: bool,
@@ -311,6 +324,8 @@ struct Task {
     inbox: mpsc::WeakSender<Input>,
     links: Links,
     keeper: Option<LinkKeeper>,
+    /// The copy that is being fetched.
+    fetch: Option<DropGuard>,
     tickets: BTreeMap<u64, oneshot::Sender<Result<StatementOutcome, WriteError>>>,
     next_ticket: u64,
     durable: Arc<DurableMark>,
@@ -365,6 +380,11 @@ impl Task {
                     }
                     Input::Known { statement, reply } => {
                         let _ = reply.send(self.instance.known(statement));
+                    }
+                    Input::Snapshot { reply } => {
+                        events.push(Event::Snapshot);
+                        let (_, _, applied) = self.instance.positions();
+                        let _ = reply.send(applied);
                     }
                     input => events.extend(self.event(input)),
                 }
@@ -427,7 +447,7 @@ impl Task {
                 self.links.adopt(link, sender);
                 None
             }
-            Input::Known { .. } | Input::Stop { .. } => None,
+            Input::Known { .. } | Input::Snapshot { .. } | Input::Stop { .. } => None,
         }
     }
 
@@ -444,6 +464,7 @@ impl Task {
             }
             Effect::Truncate(last) => self.store.truncate_after(id, last)?,
             Effect::Trim(before) => self.store.trim_before(id, before)?,
+            Effect::SaveOutcomes(outcomes) => self.store.put_meta(id, OUTCOMES, &encode(&outcomes))?,
             Effect::Sync { lsn, cuts } => {
                 if self.sync {
                     let mark = Arc::clone(&self.durable);
@@ -457,12 +478,16 @@ impl Task {
             }
             Effect::Apply(records) => self.apply(id, records)?,
             Effect::Send { peer, link, message } => self.send(peer, link, &message),
-            Effect::ReadLog { peer, link, from } => {
-                let records = read_records(&self.store, id, from)?;
-                self.pending.push(Event::LogRead { peer, link, records });
+            Effect::ReadLog { peer, link, from } => self.read_log(peer, link, from),
+            Effect::Provision { peer, link, at_least, fresh } => {
+                self.make_copy(peer, link, at_least, fresh);
             }
-            Effect::Provision { peer, link, epoch, history, outcomes } => {
-                self.provision(peer, link, epoch, history, outcomes).await;
+            Effect::FetchCopy { peer, link, copy } => self.fetch_copy(peer, link, copy),
+            Effect::InstallCopy { copy, at, epoch, history, outcomes } => {
+                // What the copy remembers of statements has no record in its log (S12).
+                let meta = vec![(EPOCHS, encode(&Epochs { epoch, history })), (OUTCOMES, encode(&outcomes))];
+                self.copies.install(id, copy, at, meta).await?;
+                info!(partition = %id, %at, "a copy took the place of what was here");
             }
             Effect::Link(to) => {
                 self.keeper = None;
@@ -511,18 +536,12 @@ impl Task {
                     self.serving.clear();
                 }
             }
-            Effect::Wipe => self.store.import_begin(id)?,
-            Effect::StoreRows(rows) => self.store.import_chunk(id, &rows)?,
-            Effect::FinishProvision(at) => {
-                // What the copy remembers of statements has no record in its log (S12).
-                let outcomes = encode(&self.instance.outcomes_up_to(at));
-                self.store.import_finish(id, at, &[(OUTCOMES, outcomes.as_slice())])?;
-            }
             Effect::Report(what) => warn!(partition = %id, what, "something is not as it should be"),
             Effect::Halt(reason) => {
                 error!(partition = %id, reason, "this instance stops: what it saw must never be");
                 self.serving.clear();
                 self.keeper = None;
+                self.fetch = None;
                 self.links.close_all();
             }
         }
@@ -551,47 +570,75 @@ impl Task {
         }
     }
 
-    /// Sends all rows as they are now, from a thread of its own. Writes go on meanwhile.
-    async fn provision(
-        &mut self,
-        peer: NodeId,
-        link: u64,
-        epoch: Epoch,
-        history: History,
-        outcomes: Vec<(StatementId, StatementOutcome)>,
-    ) {
-        let Some(sender) = self.links.sender(link) else { return };
-        let (store, sender, inbox) = (Arc::clone(&self.store), sender.clone(), self.inbox.clone());
-        let id = self.instance.partition();
-        let (seen, as_of) = oneshot::channel();
+    /// Reads the log for a replica beside this task: writes do not wait for a disk that reads what is long past.
+    fn read_log(&self, peer: NodeId, link: u64, from: Lsn) {
+        let (store, inbox, id) = (Arc::clone(&self.store), self.inbox.clone(), self.instance.partition());
         tokio::task::spawn_blocking(move || {
-            let sent = store.view(id, |view| {
-                let at = view.applied();
-                let _ = seen.send(());
-                let say = |message: &Message| sender.blocking_send(encode(message).into()).is_ok();
-                let mut going = say(&Message::Provision { epoch, at, history, outcomes });
-                for chunk in view.export(REPLICATION_BATCH_BYTES_MAX / 4) {
-                    let Ok(rows) = chunk else { return None };
-                    going = going && say(&Message::Rows { epoch, rows });
-                    if !going {
-                        return None;
-                    }
-                }
-                (going && say(&Message::Provisioned { epoch })).then_some(at)
-            });
-            let event = match sent {
-                Ok(Some(at)) => Event::ProvisionSent { peer, link, at },
-                Ok(None) => Event::LinkDown { peer, link },
+            let event = match read_records(&store, id, from) {
+                Ok(records) => Event::LogRead { peer, link, records },
                 Err(error) => {
-                    warn!(partition = %id, %error, "a replica could not be provisioned");
-                    Event::LinkDown { peer, link }
+                    // A log with a gap in what is past is no promise broken: the replica gets a copy.
+                    error!(partition = %id, %from, %error, "the log cannot be read for a replica");
+                    Event::LogRead { peer, link, records: Vec::new() }
                 }
             };
             if let Some(inbox) = inbox.upgrade() {
                 let _ = inbox.blocking_send(Input::Event(event));
             }
         });
-        // The view must be of this moment: the log after it is what the replica gets next.
-        let _ = as_of.await;
+    }
+
+    /// Has a copy made for a replica, beside this task, and tells the core of it.
+    fn make_copy(&self, peer: NodeId, link: u64, at_least: Lsn, fresh: bool) {
+        // A copy that nobody waits for any more is not made to its end.
+        let Some(waits) = self.links.sender(link).map(mpsc::Sender::downgrade) else { return };
+        let going = move || waits.upgrade().is_some_and(|sender| !sender.is_closed());
+        let (copies, inbox, id) = (Arc::clone(&self.copies), self.inbox.clone(), self.instance.partition());
+        tokio::spawn(async move {
+            let event = match copies.make(id, at_least, fresh, &[EPOCHS], going).await {
+                Ok(Some(made)) => {
+                    let epochs = made.meta.first().cloned().flatten();
+                    let epochs = epochs.and_then(|bytes| decode::<Epochs>(&bytes).ok());
+                    let mut history = epochs.map(|epochs| epochs.history).unwrap_or_default();
+                    history.cut(made.at);
+                    Event::CopyReady { peer, link, copy: made.copy, at: made.at, history }
+                }
+                Ok(None) => Event::LinkDown { peer, link },
+                Err(error) => {
+                    warn!(partition = %id, %error, "a copy for a replica could not be made");
+                    Event::LinkDown { peer, link }
+                }
+            };
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.send(Input::Event(event)).await;
+            }
+        });
+    }
+
+    /// Fetches a copy, beside this task, and tells the core of it.
+    fn fetch_copy(&mut self, peer: NodeId, link: u64, copy: u64) {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        self.fetch = Some(stop.drop_guard());
+        let (copies, context, inbox) =
+            (Arc::clone(&self.copies), Arc::clone(&self.context), self.inbox.clone());
+        let id = self.instance.partition();
+        tokio::spawn(async move {
+            let address = context.catalog().node(peer).map(|node| node.rpc_address()).unwrap_or_default();
+            let fetched = tokio::select! {
+                fetched = copies.fetch(&address, id, copy) => fetched,
+                () = stopped.cancelled() => return,
+            };
+            let event = match fetched {
+                Ok(()) => Event::CopyHere { copy },
+                Err(error) => {
+                    warn!(partition = %id, %peer, %error, "a copy could not be fetched; it is gone on with");
+                    Event::LinkDown { peer, link }
+                }
+            };
+            if let Some(inbox) = inbox.upgrade() {
+                let _ = inbox.send(Input::Event(event)).await;
+            }
+        });
     }
 }

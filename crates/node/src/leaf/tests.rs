@@ -63,10 +63,20 @@ impl Stage {
         let store = Arc::new(store);
         let (lag, _) = lag::reports();
         let mark = Arc::new(Mutex::new(TailMark::begin(dir.path(), false).unwrap()));
-        let handle =
-            PartitionHandle::start(Arc::clone(&context), Arc::clone(&store), PARTITION, lag.clone()).unwrap();
+        let copies = Copies::open(Arc::clone(&context), Arc::clone(&store)).unwrap();
+        let handle = PartitionHandle::start(
+            Arc::clone(&context),
+            Arc::clone(&store),
+            Arc::clone(&copies),
+            PARTITION,
+            lag.clone(),
+        )
+        .unwrap();
         let instances = RwLock::new(BTreeMap::from([(PARTITION, handle)]));
-        let stage = Self { leaf: Arc::new(Leaf { context, store, instances, lag, mark }), _dir: dir };
+        let stage = Self {
+            leaf: Arc::new(Leaf { context, store, copies, turns: Turns::default(), instances, lag, mark }),
+            _dir: dir,
+        };
         stage.see(1, HERE, &[]).await;
         stage.wait_until_it_serves(Some(Epoch(1))).await;
         stage
@@ -84,7 +94,7 @@ impl Stage {
 
     async fn see_at(&self, epoch: Epoch, version: u64, primary: NodeId, replicas: &[(NodeId, SyncState)]) {
         let replicas = replicas.iter().map(|(node, state)| (*node, (*state, true))).collect();
-        let settings = Settings { sync_replica_timeout: LONG };
+        let settings = Settings { sync_replica_timeout: LONG, ..Settings::default() };
         let view = View {
             epoch,
             version,

@@ -131,10 +131,10 @@ impl Checks {
         }
     }
 
-    /// A copy that may be promoted and has its data is not thrown away.
-    pub fn wiped(&mut self, partition: &Partition, node: NodeId, known_disk: bool, before: &Stored) {
+    /// What may be promoted and has its data is not replaced.
+    pub fn replaced(&mut self, partition: &Partition, node: NodeId, known_disk: bool, before: &Stored) {
         if known_disk && before.applied > Lsn(0) && partition.promotable().any(|other| other == node) {
-            self.violated(format!("S7: {node} is wiped while it may be promoted"));
+            self.violated(format!("S7: {node} is replaced while it may be promoted"));
         }
     }
 

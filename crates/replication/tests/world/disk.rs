@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use baton_model::{Blob, Epoch, Key, Lsn, StatementId, TableId};
 use baton_replication::{History, Payload, Record, Saved, StatementOutcome};
 
-/// Rows as they travel in a copy.
-pub type Rows = Vec<(TableId, Key, Vec<u8>)>;
+/// A leaf's rows.
+pub type Rows = BTreeMap<(TableId, Key), Blob>;
 
 /// Statements and what they came to, oldest first.
 pub type Outcomes = Vec<(StatementId, StatementOutcome)>;
@@ -20,10 +20,12 @@ pub enum Write {
     Append(Vec<Record>),
     Truncate(Lsn),
     Trim(Lsn),
+    SaveOutcomes(Outcomes),
     Apply(Vec<Record>),
-    Wipe,
-    StoreRows(Rows),
-    FinishProvision(Lsn, Outcomes),
+    /// The first half of a copy's installation: everything goes.
+    Empty,
+    /// The second half: the copy is there, with its epochs and outcomes.
+    Copied(Box<(Lsn, Rows, Epoch, History, Outcomes)>),
 }
 
 /// What can be read back.
@@ -34,11 +36,11 @@ pub struct Stored {
     pub log: BTreeMap<Lsn, Record>,
     /// Where the statements of the log stand.
     pub statements: BTreeMap<StatementId, Lsn>,
-    pub rows: BTreeMap<(TableId, Key), Blob>,
+    pub rows: Rows,
     pub applied: Lsn,
-    /// The statements that the copy came with.
+    /// The statements that the copy came with, or that were kept when the log was cut.
     pub outcomes: Outcomes,
-    /// A copy was begun and has not come to its end.
+    /// A copy's installation was begun and has not come to its end.
     pub importing: bool,
 }
 
@@ -59,18 +61,17 @@ impl Stored {
                 self.statements.retain(|_, lsn| *lsn <= last);
             }
             Write::Trim(before) => self.log = self.log.split_off(&before),
+            Write::SaveOutcomes(outcomes) => self.outcomes = outcomes,
             Write::Apply(records) => {
                 for record in records {
                     apply(&mut self.rows, &record);
                     self.applied = record.lsn;
                 }
             }
-            Write::Wipe => *self = Self { importing: true, ..Self::default() },
-            Write::StoreRows(rows) => {
-                self.rows.extend(rows.into_iter().map(|(table, key, row)| ((table, key), row.into())));
-            }
-            Write::FinishProvision(at, outcomes) => {
-                (self.importing, self.applied, self.outcomes) = (false, at, outcomes);
+            Write::Empty => *self = Self { importing: true, ..Self::default() },
+            Write::Copied(copy) => {
+                let (applied, rows, epoch, history, outcomes) = *copy;
+                *self = Self { applied, rows, epoch, history, outcomes, ..Self::default() };
             }
         }
     }
@@ -93,6 +94,7 @@ impl Stored {
             history: self.history.clone(),
             first: self.log.keys().next().copied().unwrap_or(self.applied.next()),
             last: self.last(),
+            log_bytes: self.log.values().map(|record| record.bytes() as u64).sum(),
             applied: self.applied,
             unapplied: self.log.range(self.applied.next()..).map(|(_, record)| record.clone()).collect(),
             outcomes: self.outcomes.iter().copied().chain(outcomes).collect(),
@@ -101,7 +103,7 @@ impl Stored {
 }
 
 /// Does to rows what a record says.
-pub fn apply(rows: &mut BTreeMap<(TableId, Key), Blob>, record: &Record) {
+pub fn apply(rows: &mut Rows, record: &Record) {
     let Payload::Write(write) = &record.payload else { return };
     for m in &write.mutations {
         match &m.row {

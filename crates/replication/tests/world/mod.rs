@@ -17,13 +17,13 @@ use std::time::Duration;
 use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Outcome, Partition};
 use baton_model::limits::REPLICATION_BATCH_RECORDS_MAX;
 use baton_model::{
-    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Epoch, Incarnation, Instant, NodeId,
-    NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
+    AggregatorRole, CatalogIndex, ClusterId, DatabaseId, Durability, Epoch, Incarnation, Instant, Lsn,
+    NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState,
 };
-use baton_replication::{Effect, Event, Instance, Message, Settings, TICK_GAP_MAX, View, Write};
+use baton_replication::{Effect, Event, History, Instance, Message, Settings, TICK_GAP_MAX, View, Write};
 
 use self::checks::Checks;
-use self::disk::{Disk, Rows, Write as DiskWrite};
+use self::disk::{Disk, Rows, Stored, Write as DiskWrite};
 
 /// The one partition of this world.
 pub const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordinal: 0 };
@@ -31,6 +31,8 @@ pub const PARTITION: PartitionId = PartitionId { database: DatabaseId(1), ordina
 pub const SYNC_REPLICA_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts to open a link.
 const LINK_RETRY: Duration = Duration::from_millis(100);
+/// Copies of all leaves together, at most.
+const COPIES_MAX: u64 = 1_000_000;
 
 /// One leaf.
 pub struct Leaf {
@@ -50,6 +52,8 @@ pub struct Leaf {
     opened: Option<u64>,
     /// When it tries again to open one.
     retry_at: Instant,
+    /// The copy that it fetches, and from whom.
+    fetching: Option<(NodeId, u64)>,
     /// What effects brought about, for the next step.
     pending: VecDeque<Event>,
 }
@@ -105,6 +109,8 @@ pub enum Move {
     Down(u64, NodeId),
     /// A replica's link to its primary is opened.
     Connect(NodeId),
+    /// A leaf has fetched all of a copy.
+    Fetched(NodeId),
     /// A request reaches the master aggregator.
     Ask(usize),
 }
@@ -127,6 +133,8 @@ pub struct World {
     next_link: u64,
     /// Requests on their way to the master aggregator.
     pub requests: Vec<Command>,
+    /// Every copy that was ever made: as of which position, its epochs, and its rows.
+    copies: BTreeMap<u64, (Lsn, History, Rows)>,
     pub held: BTreeSet<Hold>,
     /// Pairs of nodes that cannot open links.
     pub cut: BTreeSet<(NodeId, NodeId)>,
@@ -153,6 +161,7 @@ impl World {
             wires: BTreeMap::new(),
             next_link: 0,
             requests: Vec::new(),
+            copies: BTreeMap::new(),
             held: BTreeSet::new(),
             cut: BTreeSet::new(),
             next_run: 100,
@@ -184,6 +193,7 @@ impl World {
                 wants: None,
                 opened: None,
                 retry_at: Instant(0),
+                fetching: None,
                 pending: VecDeque::new(),
             };
             world.leaves.insert(*id, leaf);
@@ -240,7 +250,7 @@ impl World {
             sync_replication: database.replication == ReplicationMode::Sync,
             sync_durability: database.durability == Durability::Sync,
             unsynced: partition.unsynced,
-            settings: Settings { sync_replica_timeout: SYNC_REPLICA_TIMEOUT },
+            settings: Settings { sync_replica_timeout: SYNC_REPLICA_TIMEOUT, ..Settings::default() },
         })
     }
 
@@ -267,6 +277,13 @@ impl World {
                 && !self.cut.contains(&pair(*id, to))
             {
                 moves.push(Move::Connect(*id));
+            }
+            if let Some((from, _)) = leaf.fetching
+                && self.leaves.get(&from).is_some_and(|leaf| leaf.up)
+                && !self.cut.contains(&pair(*id, from))
+                && free(Hold::Wire(from, *id))
+            {
+                moves.push(Move::Fetched(*id));
             }
         }
         for (link, wire) in &self.wires {
@@ -334,6 +351,10 @@ impl World {
                 self.step(to, vec![Event::LinkDown { peer, link }]);
             }
             Move::Connect(id) => self.connect(id),
+            Move::Fetched(id) => {
+                let fetched = self.leaves.get_mut(&id).and_then(|leaf| leaf.fetching.take());
+                self.step(id, fetched.map(|(_, copy)| Event::CopyHere { copy }).into_iter().collect());
+            }
             Move::Ask(which) => {
                 let command = self.requests.remove(which);
                 drop(self.master(command));
@@ -443,6 +464,7 @@ impl World {
                 leaf.disk.write(DiskWrite::Truncate(last));
             }
             Effect::Trim(before) => leaf.disk.write(DiskWrite::Trim(before)),
+            Effect::SaveOutcomes(outcomes) => leaf.disk.write(DiskWrite::SaveOutcomes(outcomes)),
             Effect::Sync { lsn, cuts } => {
                 leaf.disk.ask_sync(lsn, cuts);
                 if !leaf.syncs {
@@ -463,17 +485,22 @@ impl World {
                 let records = log.map(|(_, record)| record.clone()).collect();
                 leaf.pending.push_back(Event::LogRead { peer, link, records });
             }
-            Effect::Provision { peer, link, epoch, history, outcomes } => {
-                let at = leaf.disk.now.applied;
-                let rows: Rows =
-                    leaf.disk.now.rows.iter().map(|((t, k), row)| (*t, k.clone(), row.to_vec())).collect();
-                leaf.pending.push_back(Event::ProvisionSent { peer, link, at });
-                self.send(peer, link, Message::Provision { epoch, at, history, outcomes });
-                for chunk in rows.chunks(2) {
-                    self.send(peer, link, Message::Rows { epoch, rows: chunk.to_vec() });
-                }
-                self.send(peer, link, Message::Provisioned { epoch });
+            Effect::Provision { peer, link, at_least, fresh } => {
+                // A number says whose copy it is. The newest one is taken again, if that will do.
+                let own = id.0 * COPIES_MAX..(id.0 + 1) * COPIES_MAX;
+                let kept =
+                    self.copies.range(own).next_back().filter(|(_, (at, ..))| !fresh && *at >= at_least);
+                let kept = kept.map(|(copy, _)| *copy);
+                let copy = kept.unwrap_or_else(|| {
+                    let copy = id.0 * COPIES_MAX + self.copies.len() as u64;
+                    let Stored { applied, history, rows, .. } = leaf.disk.now.clone();
+                    self.copies.insert(copy, (applied, history, rows));
+                    copy
+                });
+                let (at, history, _) = self.copies[&copy].clone();
+                leaf.pending.push_back(Event::CopyReady { peer, link, copy, at, history });
             }
+            Effect::FetchCopy { peer, copy, .. } => leaf.fetching = Some((peer, copy)),
             Effect::Link(to) => {
                 leaf.wants = to;
                 if let Some(link) = leaf.opened.take() {
@@ -511,14 +538,11 @@ impl World {
                 self.requests.push(Command::NoteSynced { partition: PARTITION, epoch, version });
             }
             Effect::Serve(_) => {}
-            Effect::Wipe => {
-                self.checks.wiped(&partition, id, known_disk, &leaf.disk.now);
-                leaf.disk.write(DiskWrite::Wipe);
-            }
-            Effect::StoreRows(rows) => leaf.disk.write(DiskWrite::StoreRows(rows)),
-            Effect::FinishProvision(at) => {
-                let outcomes = leaf.instance.as_ref().map_or_else(Vec::new, |i| i.outcomes_up_to(at));
-                leaf.disk.write(DiskWrite::FinishProvision(at, outcomes));
+            Effect::InstallCopy { copy, at, epoch, history, outcomes } => {
+                self.checks.replaced(&partition, id, known_disk, &leaf.disk.now);
+                leaf.disk.write(DiskWrite::Empty);
+                let rows = self.copies[&copy].2.clone();
+                leaf.disk.write(DiskWrite::Copied(Box::new((at, rows, epoch, history, outcomes))));
                 self.checks.rows(id, &leaf.disk.now);
             }
             Effect::Report(what) => {
@@ -626,6 +650,7 @@ impl World {
         leaf.instance = None;
         leaf.wants = None;
         leaf.opened = None;
+        leaf.fetching = None;
         leaf.pending.clear();
         leaf.disk.crash(lost);
         leaf.lost_tail |= !safe;

@@ -15,7 +15,9 @@ pub fn classify(statement: &Statement, catalog: &Catalog, session: &Session) -> 
         _ => Place::Data,
     };
     match statement {
-        Statement::Cluster(_) | Statement::Schema(_) | Statement::SetGlobal(_) => Place::Master,
+        Statement::Cluster(_) | Statement::Schema(_) | Statement::Backup(_) | Statement::SetGlobal(_) => {
+            Place::Master
+        }
         Statement::Insert(insert) => of_table(&insert.table),
         Statement::Change(change) => of_table(&change.table),
         Statement::Query(_) | Statement::Explain(_) => Place::Data,

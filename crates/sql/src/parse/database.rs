@@ -18,9 +18,7 @@ pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement
         if parser.take("WITH") {
             modes.read(parser)?;
         } else if parser.take("PARTITIONS") {
-            parser.take_sign(&Token::Eq);
-            let count = parser.number("a number of partitions from 1 to 1024", 1..=PARTITIONS_MAX.into())?;
-            partitions = u32::try_from(count).ok();
+            partitions = partition_count(parser)?;
         } else if !default_character_set(parser)? {
             return parser.refuse("WITH or PARTITIONS");
         }
@@ -32,14 +30,14 @@ pub(super) fn create_database(parser: &mut Parser<'_>) -> Result<SchemaStatement
 
 /// What a database is asked to promise.
 #[derive(Default)]
-struct Modes {
-    replication: Option<ReplicationMode>,
-    durability: Option<Durability>,
+pub(super) struct Modes {
+    pub(super) replication: Option<ReplicationMode>,
+    pub(super) durability: Option<Durability>,
 }
 
 impl Modes {
     /// Takes `{SYNC | ASYNC} {DURABILITY | REPLICATION} …`, at least one, each at most once in a statement.
-    fn read(&mut self, parser: &mut Parser<'_>) -> Result<(), Refusal> {
+    pub(super) fn read(&mut self, parser: &mut Parser<'_>) -> Result<(), Refusal> {
         if !parser.at("SYNC") && !parser.at("ASYNC") {
             return parser.refuse("SYNC or ASYNC");
         }
@@ -69,6 +67,13 @@ pub(super) fn alter_database(parser: &mut Parser<'_>) -> Result<SchemaStatement,
     }
     let Modes { replication, durability } = modes;
     Ok(SchemaStatement::AlterDatabase { name, replication, durability })
+}
+
+/// `[=] n`; PARTITIONS is taken.
+pub(super) fn partition_count(parser: &mut Parser<'_>) -> Result<Option<u32>, Refusal> {
+    parser.take_sign(&Token::Eq);
+    let count = parser.number("a number of partitions from 1 to 1024", 1..=PARTITIONS_MAX.into())?;
+    Ok(u32::try_from(count).ok())
 }
 
 /// Takes `[DEFAULT] CHARACTER SET [=] x` or `[DEFAULT] COLLATE [=] x`, if it is next.

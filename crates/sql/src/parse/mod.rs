@@ -3,6 +3,7 @@
 //! The cluster's own statements, DDL, SET and SHOW are read here word by word; queries and writes by `sqlparser`, in
 //! MySQL's grammar. Whatever comes in: an answer, or an error that says where; never a panic, never a deep recursion.
 
+mod backup;
 mod cluster;
 mod column_type;
 mod data;
@@ -102,6 +103,10 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
             }
             Statement::Rollback
         }
+        "BACKUP" => Statement::Backup(backup::backup(parser)?),
+        "RESTORE" if !parser.at("REDUNDANCY") => Statement::Backup(backup::restore(parser)?),
+        "SNAPSHOT" => Statement::Backup(backup::snapshot(parser, false)?),
+        "_SYNC_SNAPSHOT" => Statement::Backup(backup::snapshot(parser, true)?),
         "BOOTSTRAP" => Statement::Cluster(cluster::bootstrap(parser)?),
         "ADD" => Statement::Cluster(cluster::add(parser)?),
         "REMOVE" => Statement::Cluster(cluster::remove(parser)?),
@@ -123,8 +128,8 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "GRANT" | "REVOKE" | "LOCK" | "UNLOCK"
         | "SAVEPOINT" | "RELEASE" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE"
         | "CHECK" | "REPAIR" | "FLUSH" | "RESET" | "RENAME" | "ATTACH" | "DETACH" | "REBALANCE"
-        | "RESTORE" | "BACKUP" | "SNAPSHOT" | "CLEAR" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP"
-        | "AGGREGATOR" | "KILLALL" | "XA" | "MERGE" => {
+        | "RESTORE" | "CLEAR" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL"
+        | "XA" | "MERGE" => {
             return known_but_unsupported(parser, &first, place);
         }
         _ => return Err(Refusal::Expected("a statement", place)),

@@ -49,6 +49,14 @@ impl DataStore {
         Ok(Some(LogBounds { first, last: last.unwrap_or(first) }))
     }
 
+    /// About how many bytes a log has on disk; what was written last may be missing.
+    #[must_use]
+    pub fn log_bytes(&self, partition: PartitionId) -> u64 {
+        let from = keys::log(partition);
+        let to = after_prefix(&from);
+        self.engine.get_approximate_sizes(&[rocksdb::Range::new(&from, &to)]).into_iter().sum()
+    }
+
     fn end_of_log(&self, partition: PartitionId, mode: IteratorMode<'_>) -> Result<Option<Lsn>, StoreError> {
         let prefix = keys::log(partition);
         let range = engine::range(prefix.clone(), after_prefix(&prefix));

@@ -1,7 +1,7 @@
 //! The partitions that a leaf holds: of each its log, its rows and its small state.
 //!
 //! * Rows and the LSN they were applied up to go in one batch, so no view ever shows the one without the other.
-//! * A copy that is half imported is known as such and is empty again after a restart, never taken for a whole one (S4).
+//! * A copy that is half there is known as such and is empty again after a restart, never taken for a whole one (S4).
 //! * The store knows which life of the data directory it belongs to, so that an empty one is never taken for the one
 //!   that was lost (S4).
 //! * Everything is unsynced until [`DataStore::barrier`] says otherwise; what is there after a crash is a prefix of the
@@ -9,9 +9,9 @@
 //!
 //! Not here: epochs, commit points, what a record means. The caller keeps them in records and in the small state.
 
-mod import;
 mod keys;
 mod log;
+mod sst;
 mod view;
 
 use std::path::Path;
@@ -25,6 +25,7 @@ use crate::engine::{self, Engine, after_prefix};
 use crate::error::StoreError;
 
 pub use log::LogBounds;
+pub use sst::Exported;
 pub use view::ReadView;
 
 const SUBJECT: &str = "the partitions";
@@ -37,9 +38,6 @@ pub type Mutation = (TableId, Key, Option<Vec<u8>>);
 /// A row as it is stored: its table, its key and its bytes.
 pub type StoredRow = (TableId, Key, Vec<u8>);
 
-/// Some rows of a copy on its way to another leaf, in key order.
-pub type RowChunk = Vec<StoredRow>;
-
 /// All partitions of one leaf. Every method may be called from any thread; those that read rows may take long and
 /// belong on a thread that may block.
 pub struct DataStore {
@@ -49,7 +47,7 @@ pub struct DataStore {
 
 impl DataStore {
     /// Opens, or creates, the store in the folder `data/` of a leaf's data directory, and empties every partition
-    /// whose import was not finished.
+    /// into which a copy was not taken in to its end.
     ///
     /// # Errors
     /// If the folder is no store or is in use.
@@ -216,6 +214,14 @@ impl DataStore {
     /// If the disk cannot be written.
     pub fn put_meta(&self, partition: PartitionId, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.engine.put(keys::meta(partition, name), bytes).map_err(StoreError::write(SUBJECT))
+    }
+
+    /// Writes everything that is in memory to tables on disk, of all partitions, so that a start has nothing to replay.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.engine.flush().map_err(StoreError::write(SUBJECT))
     }
 
     fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {

@@ -127,39 +127,108 @@ fn a_scan_keeps_its_bounds_and_its_table() {
     assert_eq!(store.partitions().unwrap(), vec![TWO]);
 }
 
-#[test]
-fn a_copy_is_exported_and_imported() {
-    let (_dir, from) = store();
-    let rows = (0..1000_u32).map(|n| put(TableId(u64::from(n % 3)), &n.to_be_bytes(), &[7; 50]));
-    from.apply(ONE, Lsn(1000), rows, &[("history", b"e1")]).unwrap();
-    from.append(ONE, &records(900..=1000)).unwrap();
-
-    let (dir, to) = store();
-    to.apply(ONE, Lsn(5), [put(TABLE, b"old", b"1")], &[]).unwrap();
-    to.append(ONE, &records(1..=5)).unwrap();
-    to.import_begin(ONE).unwrap();
-    assert_eq!(to.log_bounds(ONE).unwrap(), None);
-    let (chunks, applied, history) = from
+/// Everything of a partition's rows, by table and key.
+fn all_rows(store: &DataStore) -> Vec<StoredRow> {
+    let tables = store.tables(ONE).unwrap();
+    store
         .view(ONE, |view| {
-            let chunks: Vec<RowChunk> = view.export(10_000).map(Result::unwrap).collect();
-            (chunks, view.applied(), view.meta("history").unwrap().unwrap())
+            let rows = tables.iter().flat_map(|table| {
+                let scan = view.scan(*table, Unbounded, Unbounded);
+                scan.map(|row| row.unwrap()).map(|(key, row)| (*table, key, row)).collect::<Vec<_>>()
+            });
+            rows.collect()
         })
+        .unwrap()
+}
+
+/// A partition as of @1000 with rows of three tables, whoever made them, and files of it.
+fn exported() -> (DataStore, Exported, TempDir) {
+    let (dir, from) = store();
+    let rows = (0..30_000_u32).map(|n| put(TableId(u64::from(n % 3)), &n.to_be_bytes(), &[n as u8; 50]));
+    from.apply(ONE, Lsn(1000), rows, &[("history", b"e1")]).unwrap();
+    from.apply(TWO, Lsn(7), [put(TABLE, b"not mine", b"1")], &[]).unwrap();
+    from.append(ONE, &records(900..=1000)).unwrap();
+    let files = dir.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let meta = ["history", "none"];
+    let exported = from.export_files(ONE, &meta, &files, 100_000, |_| true).unwrap().expect("it may go on");
+    (from, exported, dir)
+}
+
+/// A partition of the same name that is something else.
+fn other_store() -> (TempDir, DataStore) {
+    let (dir, to) = store();
+    to.apply(ONE, Lsn(5), [put(TABLE, b"old", b"1"), put(OTHER, b"old", b"1")], &[("history", b"e0")])
         .unwrap();
-    assert!(chunks.len() > 5, "{} chunks", chunks.len());
-    for chunk in &chunks {
-        to.import_chunk(ONE, chunk).unwrap();
-    }
-    to.import_finish(ONE, applied, &[("history", &history)]).unwrap();
+    to.append(ONE, &records(1..=5)).unwrap();
+    to.apply(TWO, Lsn(1), [put(TABLE, b"a", b"1")], &[]).unwrap();
+    (dir, to)
+}
+
+#[test]
+fn files_of_a_partition_take_the_place_of_what_was_there() {
+    let (from, exported, _made) = exported();
+    assert_eq!((exported.at, &exported.meta), (Lsn(1000), &vec![Some(b"e1".to_vec()), None]));
+    assert!(exported.files.len() > 2, "{} files", exported.files.len());
+    let (dir, to) = other_store();
+    to.install_files(ONE, &exported.files, exported.at, &[("history", b"e1")]).unwrap();
+    assert_eq!(all_rows(&to), all_rows(&from));
     drop(to);
 
     let to = DataStore::open(dir.path()).unwrap();
+    assert_eq!(all_rows(&to), all_rows(&from));
     assert_eq!(to.applied(ONE).unwrap(), Lsn(1000));
+    assert_eq!(to.log_bounds(ONE).unwrap(), None);
     assert_eq!(to.meta(ONE, "history").unwrap().unwrap(), b"e1");
-    let copy = |store: &DataStore| {
-        store.view(ONE, |view| view.export(1 << 20).flat_map(Result::unwrap).collect::<RowChunk>()).unwrap()
-    };
-    assert_eq!(copy(&to), copy(&from));
-    assert!(to.import_chunk(ONE, &vec![]).is_err(), "the import is over");
+    assert_eq!(to.tables(TWO).unwrap(), [TABLE], "the neighbour is as it was");
+    // What is written from here on is newer than the files.
+    to.apply(ONE, Lsn(1001), [put(TABLE, &1_u32.to_be_bytes(), b"new")], &[]).unwrap();
+    assert_eq!(to.get(ONE, TABLE, &1_u32.to_be_bytes()).unwrap().unwrap(), b"new");
+}
+
+#[test]
+fn an_empty_partition_is_a_copy_without_files() {
+    let (dir, from) = store();
+    from.apply(ONE, Lsn(3), [], &[]).unwrap();
+    let files = dir.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let exported = from.export_files(ONE, &[], &files, 1, |_| true).unwrap().unwrap();
+    assert_eq!((exported.at, exported.files.len()), (Lsn(3), 0));
+    let (_dir, to) = other_store();
+    to.install_files(ONE, &[], Lsn(3), &[]).unwrap();
+    assert_eq!((to.applied(ONE).unwrap(), to.tables(ONE).unwrap().len()), (Lsn(3), 0));
+}
+
+#[test]
+fn an_export_that_nobody_wants_any_more_ends() {
+    let (dir, from) = store();
+    let rows = (0..30_000_u32).map(|n| put(TABLE, &n.to_be_bytes(), &[7; 50]));
+    from.apply(ONE, Lsn(1), rows, &[]).unwrap();
+    assert_eq!(from.export_files(ONE, &[], dir.path(), 1 << 20, |_| false).unwrap(), None);
+}
+
+#[test]
+fn a_crash_at_any_point_of_an_installation_leaves_nothing_or_all() {
+    let (_from, export, _made) = exported();
+    let (dir, to) = other_store();
+    to.empty_and_mark(ONE).unwrap();
+    to.take_in(&export.files).unwrap();
+    // Everything is there but the end: it is none.
+    drop(to);
+    let to = DataStore::open(dir.path()).unwrap();
+    assert_eq!(to.partitions().unwrap(), vec![TWO]);
+    assert!(all_rows(&to).is_empty());
+    assert_eq!(to.applied(ONE).unwrap(), Lsn(0));
+    // With the mark alone it is none either.
+    to.apply(ONE, Lsn(5), [put(TABLE, b"old", b"1")], &[]).unwrap();
+    to.empty_and_mark(ONE).unwrap();
+    drop(to);
+    let to = DataStore::open(dir.path()).unwrap();
+    assert_eq!(to.partitions().unwrap(), vec![TWO]);
+    // And all begins anew.
+    let (from, export, _made) = exported();
+    to.install_files(ONE, &export.files, export.at, &[]).unwrap();
+    assert_eq!(all_rows(&to), all_rows(&from));
 }
 
 #[test]
@@ -194,17 +263,4 @@ fn a_store_knows_its_life_and_a_new_one_has_none() {
 
     std::fs::remove_dir_all(dir.path()).unwrap();
     assert_eq!(DataStore::open(dir.path()).unwrap().store_id().unwrap(), None);
-}
-
-#[test]
-fn half_a_copy_is_none_after_reopening() {
-    let (dir, store) = store();
-    store.apply(TWO, Lsn(1), [put(TABLE, b"a", b"1")], &[]).unwrap();
-    store.import_begin(ONE).unwrap();
-    store.import_chunk(ONE, &vec![(TABLE, b"a".to_vec(), b"1".to_vec())]).unwrap();
-    drop(store);
-
-    let store = DataStore::open(dir.path()).unwrap();
-    assert_eq!(store.partitions().unwrap(), vec![TWO]);
-    assert!(keys_of(&store, TABLE).is_empty());
 }

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use baton_model::{Key, Lsn, PartitionId, TableId};
 use rocksdb::{DB, IteratorMode, Snapshot};
 
-use super::{RowChunk, SUBJECT, StoredRow, keys};
+use super::{SUBJECT, StoredRow, keys};
 use crate::engine::{self, after_prefix};
 use crate::error::StoreError;
 
@@ -76,26 +76,12 @@ impl<'a> ReadView<'a> {
         self.rows(lower, upper).map(|row| row.map(|(_, key, row)| (key, row)))
     }
 
-    /// The whole copy in chunks of about `chunk_bytes`, one row at least in each: what another leaf imports.
-    pub fn export(&self, chunk_bytes: usize) -> impl Iterator<Item = Result<RowChunk, StoreError>> + '_ {
-        let all = keys::rows(self.partition);
-        let end = after_prefix(&all);
-        let mut rows = self.rows(all, end);
-        std::iter::from_fn(move || {
-            let mut chunk = RowChunk::new();
-            let mut bytes = 0;
-            while bytes < chunk_bytes || chunk.is_empty() {
-                match rows.next() {
-                    Some(Ok(row)) => {
-                        bytes += row.1.len() + row.2.len() + 16;
-                        chunk.push(row);
-                    }
-                    Some(Err(error)) => return Some(Err(error)),
-                    None => break,
-                }
-            }
-            if chunk.is_empty() { None } else { Some(Ok(chunk)) }
-        })
+    pub(super) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot<'a> {
+        &self.snapshot
     }
 
     fn rows(
