@@ -10,9 +10,10 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, Table, User,
+    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Table, User,
 };
 use crate::outcome::Outcome;
+use crate::plans::{OperatorPlan, PlanStep};
 use crate::row::{CatalogRow, RowKey};
 use crate::variables;
 
@@ -24,11 +25,12 @@ pub struct Counters {
     pub(crate) table: u64,
     pub(crate) event: u64,
     pub(crate) decision: u64,
+    pub(crate) plan: u64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { node: 1, database: 1, table: 1, event: 1, decision: 1 }
+        Self { node: 1, database: 1, table: 1, event: 1, decision: 1, plan: 1 }
     }
 }
 
@@ -53,6 +55,9 @@ pub struct Catalog {
     pub(crate) outcome_ages: OrdMap<(CatalogIndex, StatementId), ()>,
     pub(crate) reference_rows: OrdMap<(TableId, Key), Blob>,
     pub(crate) restores: OrdMap<DatabaseId, Restore>,
+    pub(crate) set_aside: OrdMap<(PartitionId, NodeId), SetAside>,
+    pub(crate) plans: OrdMap<u64, OperatorPlan>,
+    pub(crate) plan_steps: OrdMap<(u64, u32), PlanStep>,
 }
 
 impl Catalog {
@@ -272,6 +277,39 @@ impl Catalog {
         self.decisions.values()
     }
 
+    /// The copies that were set aside, by partition.
+    pub fn set_aside(&self) -> impl Iterator<Item = &SetAside> {
+        self.set_aside.values()
+    }
+
+    /// Whether what a leaf has of a partition was set aside.
+    #[must_use]
+    pub fn is_set_aside(&self, partition: PartitionId, node: NodeId) -> bool {
+        self.set_aside.contains_key(&(partition, node))
+    }
+
+    /// The last plan of each database that ever had one, by id.
+    pub fn plans(&self) -> impl Iterator<Item = &OperatorPlan> {
+        self.plans.values()
+    }
+
+    /// A plan, if it is the last of its database.
+    #[must_use]
+    pub fn plan(&self, id: u64) -> Option<&OperatorPlan> {
+        self.plans.get(&id)
+    }
+
+    /// The last plan of a database.
+    #[must_use]
+    pub fn plan_of(&self, database: DatabaseId) -> Option<&OperatorPlan> {
+        self.plans.values().find(|plan| plan.database == database)
+    }
+
+    /// The steps of a plan, by number.
+    pub fn plan_steps(&self, plan: u64) -> impl Iterator<Item = &PlanStep> {
+        self.plan_steps.range((plan, 0)..=(plan, u32::MAX)).map(|(_, step)| step)
+    }
+
     /// The outcome of a statement that was carried out before, if it is still remembered (S12).
     #[must_use]
     pub fn outcome(&self, statement: StatementId) -> Option<&Outcome> {
@@ -305,6 +343,13 @@ impl Catalog {
                 .get(&(*table, key.clone()))
                 .map(|row| CatalogRow::ReferenceRow(*table, key.clone(), row.clone())),
             RowKey::Restore(database) => self.restores.get(database).cloned().map(CatalogRow::Restore),
+            RowKey::SetAside(partition, node) => {
+                self.set_aside.get(&(*partition, *node)).cloned().map(CatalogRow::SetAside)
+            }
+            RowKey::Plan(id) => self.plans.get(id).cloned().map(CatalogRow::Plan),
+            RowKey::PlanStep(plan, number) => {
+                self.plan_steps.get(&(*plan, *number)).cloned().map(CatalogRow::PlanStep)
+            }
         }
     }
 
@@ -330,6 +375,9 @@ impl Catalog {
                     .map(|((t, k), r)| CatalogRow::ReferenceRow(*t, k.clone(), r.clone())),
             )
             .chain(self.restores.values().cloned().map(CatalogRow::Restore))
+            .chain(self.set_aside.values().cloned().map(CatalogRow::SetAside))
+            .chain(self.plans.values().cloned().map(CatalogRow::Plan))
+            .chain(self.plan_steps.values().cloned().map(CatalogRow::PlanStep))
     }
 
     /// The catalog that these rows are, at this index.
@@ -364,6 +412,9 @@ impl Catalog {
             }
             CatalogRow::ReferenceRow(table, key, row) => drop(self.reference_rows.insert((table, key), row)),
             CatalogRow::Restore(restore) => drop(self.restores.insert(restore.database, restore)),
+            CatalogRow::SetAside(copy) => drop(self.set_aside.insert((copy.partition, copy.node), copy)),
+            CatalogRow::Plan(plan) => drop(self.plans.insert(plan.id, plan)),
+            CatalogRow::PlanStep(step) => drop(self.plan_steps.insert((step.plan, step.number), step)),
         }
     }
 }

@@ -9,6 +9,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{Decision, PolicyModule, Severity};
+use crate::plans::{PlanAction, PlanKind, StepStatus};
 
 /// A command on its way through the control group.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -53,6 +54,21 @@ pub struct InstancePlacement {
     pub primary: NodeId,
     /// The leaves of the replicas.
     pub replicas: Vec<NodeId>,
+}
+
+/// A step of an operator's plan that is yet to be taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewStep {
+    /// What is done.
+    pub action: PlanAction,
+    /// To which partition.
+    pub ordinal: u32,
+    /// On which leaf: where the copy goes, who becomes primary, or whose instance goes.
+    pub target: NodeId,
+    /// Of a promotion: who was primary when the plan was made.
+    pub from: Option<NodeId>,
+    /// Steps of one phase may be taken at the same time; phases follow each other by number.
+    pub phase: u32,
 }
 
 /// A write of a reference table's rows.
@@ -153,6 +169,107 @@ pub enum Command {
         version: u64,
         /// The leaf that gets it.
         node: NodeId,
+    },
+    /// Makes a `Sync` replica the primary at the next epoch (S4), as planned, while the old primary is well: that one
+    /// has all that it ever acknowledged, so it stays `Sync`, and the partition is not without a second copy for a
+    /// moment.
+    HandOver {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch that ends.
+        epoch: Epoch,
+        /// The node of the replica.
+        to: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Takes a replica away. Its primary must serve, and so many instances of the in-sync set, the primary among them,
+    /// must be left on leaves that are online (S7).
+    DropReplica {
+        /// The partition.
+        partition: PartitionId,
+        /// The node of the replica.
+        node: NodeId,
+        /// Copies that must be left; the primary is one.
+        copies_left: u32,
+        /// Why, for people.
+        reason: String,
+    },
+    /// An operator's explicit word, for a partition that nobody serves and nobody may be promoted in: this node is its
+    /// primary, with what it has (S4). What the old primary has is set aside: nothing removes it but
+    /// [`Command::ForgetOrphan`].
+    ForcePrimary {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch that ends.
+        epoch: Epoch,
+        /// The leaf that serves from now on: one with a copy, or one without, and then the partition is empty.
+        to: NodeId,
+        /// What may be lost by it, for people.
+        loss: String,
+    },
+    /// Says that a copy that was set aside is not on its leaf any more.
+    ForgetOrphan {
+        /// The partition.
+        partition: PartitionId,
+        /// The leaf.
+        node: NodeId,
+    },
+    /// Takes a leaf out of use: nothing on it counts for anybody. Refused while it is the primary of a partition of
+    /// which another leaf could be.
+    DetachLeaf {
+        /// The leaf.
+        node: NodeId,
+        /// Whether it may be the only one that could serve a partition, which is offline from then on.
+        last_copies: bool,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Takes a leaf that was detached, or given up, into use again, as this run, on this data directory.
+    AttachLeaf {
+        /// The leaf.
+        node: NodeId,
+        /// The run that answered.
+        incarnation: Incarnation,
+        /// The data directory it runs on.
+        store: StoreId,
+    },
+    /// Forgets a leaf.
+    RemoveLeaf {
+        /// The leaf.
+        node: NodeId,
+        /// Whether it may hold instances. Its replicas are forgotten with it; a partition of which it is the primary is
+        /// offline until an operator says who else is.
+        force: bool,
+    },
+    /// Begins an operator's plan for a database; answers with its id. The database's last plan is forgotten.
+    StartPlan {
+        /// The database.
+        database: DatabaseId,
+        /// What it is for.
+        kind: PlanKind,
+        /// Its steps, by phase.
+        steps: Vec<NewStep>,
+    },
+    /// Says how a step of a plan is.
+    NoteStep {
+        /// The plan.
+        plan: u64,
+        /// The number of the step, from 0.
+        step: u32,
+        /// How it is.
+        status: StepStatus,
+        /// Why, for people; empty if there is nothing to say.
+        details: String,
+    },
+    /// Ends a plan.
+    EndPlan {
+        /// The plan.
+        plan: u64,
+        /// How it ended.
+        status: StepStatus,
+        /// Why, for people; empty if there is nothing to say.
+        details: String,
     },
     /// Creates a database with these placements, one per partition.
     CreateDatabase {

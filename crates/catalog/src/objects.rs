@@ -215,12 +215,27 @@ impl std::fmt::Display for Severity {
     }
 }
 
+/// A copy that was set aside when an operator named another primary (S4): it may have what that one has not.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetAside {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The leaf that has it.
+    pub node: NodeId,
+    /// The epoch in which it was the primary.
+    pub epoch: Epoch,
+}
+
 /// The names of events. Where the reference system has one, it is used.
 pub mod event_type {
     /// A node joined or came back.
     pub const NODE_ONLINE: &str = "NODE_ONLINE";
     /// A node was judged failed.
     pub const NODE_OFFLINE: &str = "NODE_OFFLINE";
+    /// A leaf was taken out of use.
+    pub const NODE_DETACHED: &str = "NODE_DETACHED";
+    /// A leaf was removed.
+    pub const LEAF_REMOVE: &str = "LEAF_REMOVE";
     /// A leaf was added.
     pub const LEAF_ADD: &str = "LEAF_ADD";
     /// An aggregator was added.
@@ -231,6 +246,18 @@ pub mod event_type {
     pub const NOTIFY_AGGREGATOR_PROMOTED: &str = "NOTIFY_AGGREGATOR_PROMOTED";
     /// An instance became primary.
     pub const PARTITION_PROMOTED: &str = "PARTITION_PROMOTED";
+    /// A partition was handed over from a primary that was well.
+    pub const PARTITION_HANDED_OVER: &str = "PARTITION_HANDED_OVER";
+    /// An operator named a primary, whatever may be lost by it (S4).
+    pub const PARTITION_FORCED: &str = "PARTITION_FORCED";
+    /// A replica was taken away.
+    pub const REPLICA_DROPPED: &str = "REPLICA_DROPPED";
+    /// Data that the catalog gives to nobody was removed from a leaf.
+    pub const ORPHAN_CLEARED: &str = "ORPHAN_CLEARED";
+    /// An operator's plan began.
+    pub const REBALANCE_STARTED: &str = "REBALANCE_STARTED";
+    /// An operator's plan ended.
+    pub const REBALANCE_FINISHED: &str = "REBALANCE_FINISHED";
     /// A partition has no primary that could serve.
     pub const PARTITION_OFFLINE: &str = "PARTITION_OFFLINE";
     /// A partition is served again by the primary it had.

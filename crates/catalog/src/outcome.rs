@@ -41,6 +41,8 @@ pub enum Reply {
     Node(NodeId),
     /// The first of the values taken.
     AutoIncrement(u64),
+    /// A plan got this id.
+    Plan(u64),
     /// The outcomes of a batch.
     Batch(Vec<Outcome>),
 }
@@ -106,6 +108,24 @@ pub enum Rejection {
     NoSuchDatabaseId(DatabaseId),
     /// The database is not being restored (any more).
     NotRestoring(DatabaseId),
+    /// The leaf is detached.
+    Detached(NodeId),
+    /// The leaf is the primary of this partition, and another one could be.
+    StillPrimary(PartitionId, NodeId),
+    /// The leaf is the only one that could serve this partition.
+    LastCopy(PartitionId, NodeId),
+    /// Too few copies of the partition would be left (S7).
+    TooFewCopies(PartitionId),
+    /// The partition has a primary that serves, or one that may be promoted without loss.
+    NotLost(PartitionId),
+    /// What the leaf has of the partition was set aside.
+    SetAside(PartitionId, NodeId),
+    /// The leaf holds so many instances.
+    HoldsInstances(NodeId, u64),
+    /// A plan of this database is under way.
+    PlanRunning(DatabaseId),
+    /// There is no such plan, or step of it, that is under way.
+    NoSuchPlan(u64),
 }
 
 impl fmt::Display for Rejection {
@@ -156,6 +176,29 @@ impl fmt::Display for Rejection {
             Self::Limit(which) => write!(f, "Limit exceeded: {which}"),
             Self::NoSuchDatabaseId(id) => write!(f, "There is no database {id}"),
             Self::NotRestoring(id) => write!(f, "Database {id} is not being restored"),
+            Self::Detached(node) => write!(f, "Leaf {node} is detached; ATTACH LEAF takes it back"),
+            Self::StillPrimary(partition, node) => {
+                write!(f, "Leaf {node} is the primary of {partition}, which is to be handed over first")
+            }
+            Self::LastCopy(partition, node) => {
+                write!(f, "Leaf {node} is the only one that could serve {partition}")
+            }
+            Self::TooFewCopies(partition) => {
+                write!(f, "Too few copies of {partition} would be left that are in sync and online")
+            }
+            Self::NotLost(partition) => {
+                write!(f, "Partition {partition} is served, or can be without losing anything")
+            }
+            Self::SetAside(partition, node) => {
+                write!(f, "What {node} has of {partition} was set aside; CLEAR ORPHAN DATABASES removes it")
+            }
+            Self::HoldsInstances(node, count) => {
+                write!(f, "Leaf {node} still holds {count} instances of partitions")
+            }
+            Self::PlanRunning(id) => {
+                write!(f, "A plan for {id} is under way; see SHOW REBALANCE ALL DATABASES STATUS")
+            }
+            Self::NoSuchPlan(id) => write!(f, "Plan {id} is not under way"),
         }
     }
 }

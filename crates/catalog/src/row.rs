@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Counters;
 use crate::objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, Table, User,
+    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Table, User,
 };
 use crate::outcome::Outcome;
+use crate::plans::{OperatorPlan, PlanStep};
 
 /// Names a row.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub enum RowKey {
     Outcome(StatementId),
     ReferenceRow(TableId, Key),
     Restore(DatabaseId),
+    SetAside(PartitionId, NodeId),
+    Plan(u64),
+    PlanStep(u64, u32),
 }
 
 /// A row. A snapshot is these, in any order.
@@ -51,6 +55,9 @@ pub enum CatalogRow {
     Outcome(StatementId, CatalogIndex, Outcome),
     ReferenceRow(TableId, Key, Blob),
     Restore(Restore),
+    SetAside(SetAside),
+    Plan(OperatorPlan),
+    PlanStep(PlanStep),
 }
 
 impl CatalogRow {
@@ -73,6 +80,9 @@ impl CatalogRow {
             Self::Outcome(statement, _, _) => RowKey::Outcome(*statement),
             Self::ReferenceRow(table, key, _) => RowKey::ReferenceRow(*table, key.clone()),
             Self::Restore(restore) => RowKey::Restore(restore.database),
+            Self::SetAside(copy) => RowKey::SetAside(copy.partition, copy.node),
+            Self::Plan(plan) => RowKey::Plan(plan.id),
+            Self::PlanStep(step) => RowKey::PlanStep(step.plan, step.number),
         }
     }
 }

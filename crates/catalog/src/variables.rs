@@ -77,6 +77,18 @@ pub const ALL: &[Variable] = &[
         "Milliseconds for which an aggregator holds a statement during a failover or an election before it fails.",
     ),
     variable(
+        "failover_initial_grace_interval_seconds",
+        "1",
+        Kind::Number(0, 3_600),
+        "Seconds for which a leaf that failed twice within an hour must answer before it is used again; each further failure doubles them.",
+    ),
+    variable(
+        "failover_maximum_grace_interval_seconds",
+        "30",
+        Kind::Number(0, 3_600),
+        "Seconds that the grace interval of a leaf that fails again and again does not exceed.",
+    ),
+    variable(
         "heartbeat_interval_ms",
         "150",
         Kind::Number(10, 10_000),
@@ -91,8 +103,8 @@ pub const ALL: &[Variable] = &[
     variable(
         "leaf_failover_fanout",
         "paired",
-        Kind::Choice(&["paired"]),
-        "Where replicas go. `paired`: the replicas of a leaf's partitions are all on its pair.",
+        Kind::Choice(&["paired", "load_balanced"]),
+        "Where replicas go. `paired`: those of a leaf's partitions are all on its pair; `load_balanced`: spread over the leaves of the other availability group.",
     ),
     variable(
         "leaf_read_lease",

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton_catalog::{
-    Applied, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewNode, Outcome,
-    PolicyModule, ReferenceWrite, Rejection, RowKey, Severity, event_type,
+    Applied, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewNode, NewStep, Outcome,
+    PlanAction, PlanKind, PolicyModule, ReferenceWrite, Rejection, RowKey, Severity, StepStatus, event_type,
 };
 use baton_model::limits::{CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT, POLICY_BYTES_MAX};
 use baton_model::{
@@ -17,8 +17,15 @@ use proptest::prelude::*;
 /// A command that is not made yet: what it says depends on the catalog that it comes to, so that many are good.
 #[derive(Clone, Debug)]
 enum Intent {
-    Found { policies: u8, binding: u8 },
-    AddNode { port: u16, leaf: bool, group: u32 },
+    Found {
+        policies: u8,
+        binding: u8,
+    },
+    AddNode {
+        port: u16,
+        leaf: bool,
+        group: u32,
+    },
     RemoveNode(u64),
     Offline { node: u64, right: bool },
     Online { node: u64, incarnation: u64, store: u64, lost_tail: bool },
@@ -34,12 +41,34 @@ enum Intent {
     DropTable { database: u8, name: u8, lenient: bool },
     SetVariable { name: usize, value: usize },
     SetPassword(u8),
-    InstallPolicy { name: u8, big: bool },
-    BindPolicy { points: u8, name: u8 },
-    TakeAutoIncrement { table: u64, count: u64, at_least: u64 },
-    WriteReference { table: u64, version: i64, rows: Vec<(u8, bool)> },
+    InstallPolicy {
+        name: u8,
+        big: bool,
+    },
+    BindPolicy {
+        points: u8,
+        name: u8,
+    },
+    TakeAutoIncrement {
+        table: u64,
+        count: u64,
+        at_least: u64,
+    },
+    WriteReference {
+        table: u64,
+        version: i64,
+        rows: Vec<(u8, bool)>,
+    },
     RecordDecision,
     RecordEvent,
+    /// What an operator, or a plan of one, asks for.
+    Operator {
+        what: u8,
+        partition: usize,
+        epoch: i64,
+        node: u64,
+        flag: bool,
+    },
     Batch(Vec<Intent>),
 }
 
@@ -58,7 +87,8 @@ fn state() -> impl Strategy<Value = SyncState> {
 fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
         AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
-        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Promote, RecordDecision, RecordEvent,
+        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Promote, RecordDecision,
+        RecordEvent,
         RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
@@ -100,6 +130,9 @@ fn simple() -> impl Strategy<Value = Intent> {
             .prop_map(|(table, version, rows)| WriteReference { table, version, rows }),
         1 => Just(RecordDecision),
         1 => Just(RecordEvent),
+        12 => (0_u8..10, 0_usize..6, few(), node(), any::<bool>()).prop_map(
+            |(what, partition, epoch, node, flag)| Operator { what, partition, epoch, node, flag }
+        ),
     ]
 }
 
@@ -306,6 +339,49 @@ impl Intent {
                 node: None,
                 details: "trap".into(),
             },
+            Self::Operator { what, partition: place, epoch, node, flag } => {
+                let (id, at, _) = partition(catalog, *place);
+                let (node, epoch) = (NodeId(*node), Epoch(off(at, *epoch)));
+                let plan = catalog.plans().last().map_or(1, |plan| plan.id);
+                let status = if *flag { StepStatus::Success } else { StepStatus::Running };
+                let known = catalog.node(node);
+                match what {
+                    0 => Command::HandOver { partition: id, epoch, to: node, reason: "planned".into() },
+                    1 => Command::DropReplica {
+                        partition: id,
+                        node,
+                        copies_left: if *flag { 2 } else { 1 },
+                        reason: "planned".into(),
+                    },
+                    2 => Command::ForcePrimary { partition: id, epoch, to: node, loss: "all".into() },
+                    3 => Command::ForgetOrphan { partition: id, node },
+                    4 => Command::DetachLeaf { node, last_copies: *flag, reason: "work".into() },
+                    5 => Command::AttachLeaf {
+                        node,
+                        incarnation: known.map_or(Incarnation(0), |known| known.incarnation),
+                        store: if *flag { known.map_or(StoreId(0), |known| known.store) } else { StoreId(9) },
+                    },
+                    6 => Command::RemoveLeaf { node, force: *flag },
+                    7 => Command::StartPlan {
+                        database: id.database,
+                        kind: PlanKind::Rebalance,
+                        steps: (0..2)
+                            .map(|ordinal| NewStep {
+                                action: PlanAction::Copy,
+                                ordinal,
+                                target: node,
+                                from: None,
+                                phase: 1,
+                            })
+                            .collect(),
+                    },
+                    8 => {
+                        let step = u32::try_from(*place).unwrap_or(0);
+                        Command::NoteStep { plan, step, status, details: String::new() }
+                    }
+                    _ => Command::EndPlan { plan, status, details: String::new() },
+                }
+            }
             Self::Batch(intents) => {
                 Command::Batch(intents.iter().map(|intent| intent.command(catalog)).collect())
             }
@@ -396,8 +472,8 @@ fn check_step(
     }
     for partition in after.partitions() {
         for node in partition.instances() {
-            let known = after.node(node).expect("an instance is on a node of the cluster");
-            assert!(known.is_leaf(), "{node}");
+            // A primary's leaf may have been removed: then an operator has to say who else is.
+            assert!(after.node(node).map_or(node == partition.primary, |known| known.is_leaf()), "{node}");
         }
         assert!(!partition.replicas.contains_key(&partition.primary), "two instances on one node");
         let database = after.database_by_id(partition.id.database).expect("a partition has its database");
@@ -426,14 +502,35 @@ fn check_step(
             assert!(partition.epoch.0 <= old.epoch.0 + 1, "S1: {old:?} ⇨ {partition:?}");
             if partition.primary != old.primary {
                 let state = old.replicas.get(&partition.primary);
-                assert_eq!(state, Some(&SyncState::Sync), "S4: {old:?} ⇨ {partition:?}");
                 assert!(before.node(partition.primary).is_some_and(|node| node.is_online()));
-                assert_eq!(partition.replicas.get(&old.primary), Some(&SyncState::Async));
+                if matches!(command, Command::ForcePrimary { .. }) {
+                    assert!(before.serving(old.id).is_none(), "S4: {old:?} ⇨ {partition:?}");
+                    assert_eq!(partition.in_sync_replicas().count(), 0);
+                    let keeps = !old.primary_lost && before.node(old.primary).is_some();
+                    assert_eq!(after.is_set_aside(old.id, old.primary), keeps, "S7: {old:?}");
+                } else {
+                    assert_eq!(state, Some(&SyncState::Sync), "S4: {old:?} ⇨ {partition:?}");
+                    let planned = matches!(command, Command::HandOver { .. });
+                    let then = if planned { SyncState::Sync } else { SyncState::Async };
+                    assert_eq!(partition.replicas.get(&old.primary), Some(&then));
+                }
+            }
+            // S7: an instance goes by an operator's word alone, and its primary serves.
+            for node in old.replicas.keys().filter(|node| partition.role_of(**node).is_none()) {
+                let served = after.serving(old.id).is_some();
+                assert!(
+                    matches!(command, Command::DropReplica { .. }) && served
+                        || matches!(command, Command::RemoveLeaf { force: true, .. }),
+                    "S7: {node} of {old:?} ⇨ {partition:?}"
+                );
             }
             if old.unsynced && !partition.unsynced {
                 assert!(matches!(command, Command::NoteSynced { .. }), "{old:?} ⇨ {partition:?}");
             }
             for (node, state) in &partition.replicas {
+                if *node == old.primary {
+                    continue;
+                }
                 if *state == SyncState::Sync && old.replicas.get(node) != Some(&SyncState::Sync) {
                     assert_eq!(old.replicas.get(node), Some(&SyncState::Ready), "{old:?} ⇨ {partition:?}");
                 }

@@ -6,7 +6,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Partition, Reply, RowKey};
+use baton_catalog::{
+    Catalog, Command, Entry, InstancePlacement, NewNode, NewStep, Partition, PlanAction, PlanKind, Reply,
+    RowKey, StepStatus,
+};
 use baton_model::{
     AggregatorRole, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch, Incarnation,
     NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind,
@@ -118,6 +121,66 @@ impl Runner for Story {
                 epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
                 version: number(&mut args, "version")?.unwrap_or(self.partition()?.version),
             },
+            // hand-over n3 [epoch=1]
+            "hand-over" => Command::HandOver {
+                partition: PARTITION,
+                epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
+                to: node(&mut args)?,
+                reason: "planned".into(),
+            },
+            // drop-replica n3 left=2
+            "drop-replica" => Command::DropReplica {
+                partition: PARTITION,
+                copies_left: number(&mut args, "left")?.unwrap_or(1) as u32,
+                node: node(&mut args)?,
+                reason: "planned".into(),
+            },
+            // force n3 [epoch=1] : by an operator's word.
+            "force" => Command::ForcePrimary {
+                partition: PARTITION,
+                epoch: Epoch(number(&mut args, "epoch")?.unwrap_or(self.partition()?.epoch.0)),
+                to: node(&mut args)?,
+                loss: "all that only the old primary has is lost".into(),
+            },
+            "forget-orphan" => Command::ForgetOrphan { partition: PARTITION, node: node(&mut args)? },
+            // detach n3 [last]
+            "detach" => Command::DetachLeaf {
+                node: node(&mut args)?,
+                last_copies: args.next_pos() == Some("last"),
+                reason: "DETACH LEAF".into(),
+            },
+            "attach" => Command::AttachLeaf {
+                incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
+                store: StoreId(number(&mut args, "disk")?.unwrap_or(1)),
+                node: node(&mut args)?,
+            },
+            // remove n3 [force]
+            "remove" => {
+                Command::RemoveLeaf { node: node(&mut args)?, force: args.next_pos() == Some("force") }
+            }
+            // plan n4 : a copy there, and the old replica goes. step 0 running. end success.
+            "plan" => {
+                let target = node(&mut args)?;
+                let old = *self.partition()?.replicas.keys().next().ok_or("it has no replica")?;
+                let step = |action, target, phase| NewStep { action, ordinal: 0, target, from: None, phase };
+                let steps = vec![step(PlanAction::Copy, target, 1), step(PlanAction::Drop, old, 3)];
+                Command::StartPlan { database: PARTITION.database, kind: PlanKind::Rebalance, steps }
+            }
+            "step" | "end" => {
+                let plan = number(&mut args, "plan")?.unwrap_or(1);
+                let step =
+                    if command.name == "step" { args.next_pos().ok_or("which?")?.parse()? } else { 0 };
+                let status = match args.next_pos() {
+                    Some("running") => StepStatus::Running,
+                    Some("failed") => StepStatus::Failed,
+                    _ => StepStatus::Success,
+                };
+                let details = String::new();
+                match command.name.as_str() {
+                    "step" => Command::NoteStep { plan, step, status, details },
+                    _ => Command::EndPlan { plan, status, details },
+                }
+            }
             "drop" => Command::DropDatabase { name: "db".into(), if_exists: false },
             // restore n2 n3 by=7 : begins to restore a database of one partition with one table.
             "restore" => {
@@ -186,6 +249,23 @@ impl Story {
                     Some(partition) => writeln!(text, "   {}", show(partition))?,
                     None => writeln!(text, "   {id} is gone")?,
                 },
+                RowKey::SetAside(id, node) => {
+                    let there = self.catalog.is_set_aside(id, node);
+                    writeln!(text, "   {id} on {node} is {}", if there { "set aside" } else { "forgotten" })?;
+                }
+                RowKey::Plan(id) => match self.catalog.plan(id) {
+                    Some(plan) => writeln!(text, "   plan {id} {} {}", plan.kind, plan.status)?,
+                    None => writeln!(text, "   plan {id} is gone")?,
+                },
+                RowKey::PlanStep(id, number) => {
+                    match self.catalog.plan_steps(id).find(|step| step.number == number) {
+                        Some(step) => {
+                            let (action, target, status) = (step.action, step.target, step.status);
+                            writeln!(text, "   step {number} {action} {target} {status}")?;
+                        }
+                        None => writeln!(text, "   step {number} is gone")?,
+                    }
+                }
                 _ => {}
             }
         }

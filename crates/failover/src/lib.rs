@@ -7,21 +7,34 @@
 //! with catalog commands that carry their own preconditions: what has changed meanwhile is refused there.
 //! [`against_lag`] does the same with what primaries report of replicas that keep them waiting.
 //! [`placement`] says where the instances of a new database go.
+//! [`rebalance`] and [`restore_redundancy`] make the plans that an operator asks for, [`check`] plays them through, and
+//! [`next`] says what is to be done about a step of one, whoever began it.
 //!
 //! * S4: only `Sync` replicas are ever offered to a policy.
-//! * S7: nothing here removes an instance.
+//! * S7: no plan against a problem removes an instance; an operator's does, once enough others are in sync.
 //! * S8: what a policy answers is taken only if it was offered.
 //!
 //! Not here: the evidence and its judgement (`detector`, the `detection` policy), and the proposing of commands.
 
+mod cells;
 mod degrade;
+mod grace;
+mod orphans;
 mod placement;
 mod plan;
 mod problem;
+mod rebalance;
+mod redundancy;
 mod sight;
+mod steps;
 
 pub use degrade::{Degraded, Degrader, LagReport, against_lag};
+pub use grace::Graces;
+pub use orphans::{may_clear, orphans};
 pub use placement::{NoPlace, pair_of, placement};
 pub use plan::{Chosen, Plan, Promoter};
 pub use problem::{Problem, problems};
+pub use rebalance::{NoPlan, Wishes, rebalance};
+pub use redundancy::restore_redundancy;
 pub use sight::{NodeSight, Sight};
+pub use steps::{Next, check, copies_left, next};

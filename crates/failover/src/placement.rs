@@ -1,12 +1,16 @@
 //! Where the instances of a new database go: leaves are paired across the two availability groups, by position.
 //!
-//! The replicas of a leaf's partitions are all on its pair, and primaries alternate between the groups, so that every
-//! leaf has as many primaries as replicas.
+//! With `leaf_failover_fanout = paired` the replicas of a leaf's partitions are all on its pair; with `load_balanced`
+//! they are spread over all leaves of the other group. Primaries are even, so that every leaf has as many of them as
+//! any other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use baton_catalog::{Catalog, InstancePlacement, Node};
+use baton_catalog::{Catalog, InstancePlacement};
 use baton_model::NodeId;
+
+use crate::cells::{Cell, Loads, Present, cells, group, is_load_balanced, lay_out};
 
 /// Why a database cannot be placed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,16 +29,14 @@ impl fmt::Display for NoPlace {
 
 impl std::error::Error for NoPlace {}
 
-fn group(catalog: &Catalog, wanted: u32) -> Vec<&Node> {
-    catalog.leaves().filter(|leaf| leaf.availability_group == Some(wanted)).collect()
-}
-
-/// The leaf of the other group that holds the replicas of this one's primaries. None without a second group.
+/// The leaf of the other group that holds the replicas of this one's primaries, if `leaf_failover_fanout` is `paired`,
+/// and one that would hold them otherwise. None without a second group.
 #[must_use]
 pub fn pair_of(catalog: &Catalog, leaf: NodeId) -> Option<NodeId> {
     let own_group = catalog.node(leaf)?.availability_group?;
-    let own = group(catalog, own_group);
-    let other = group(catalog, if own_group == 1 { 2 } else { 1 });
+    let all = BTreeSet::new();
+    let own = group(catalog, own_group, &all);
+    let other = group(catalog, if own_group == 1 { 2 } else { 1 }, &all);
     let position = own.iter().position(|node| node.id == leaf)?;
     other.get(position % other.len().max(1)).map(|node| node.id)
 }
@@ -49,25 +51,22 @@ pub fn placement(
     partitions: u32,
     redundancy: u64,
 ) -> Result<Vec<InstancePlacement>, NoPlace> {
-    let mut by_pair: Vec<Vec<NodeId>> = Vec::new();
-    let (first, second) = (group(catalog, 1), group(catalog, 2));
-    for position in 0..first.len().max(second.len()) {
-        // Both of a pair take their turn as primary.
-        let turn = [first.get(position), second.get(position)];
-        by_pair
-            .push(turn.into_iter().flatten().filter(|node| node.is_online()).map(|node| node.id).collect());
+    let is_online = |leaf: &NodeId| catalog.node(*leaf).is_some_and(|node| node.is_online());
+    let mut usable: Vec<Cell> = cells(catalog, redundancy, &BTreeSet::new());
+    for cell in &mut usable {
+        cell.heads.retain(is_online);
     }
-    by_pair.retain(|pair| !pair.is_empty());
-    if by_pair.is_empty() {
-        return Err(NoPlace::NoLeaf);
+    usable.retain(|cell| !cell.heads.is_empty());
+    // Where every leaf of a group can have a replica of every other, those that are offline need not have one.
+    let whole = |cell: &Cell| cell.leaves.iter().all(is_online);
+    if is_load_balanced(catalog) && usable.iter().any(whole) {
+        usable.retain(whole);
     }
-    let pairs = by_pair.len();
-    Ok((0..partitions as usize)
-        .map(|ordinal| {
-            let pair = &by_pair[ordinal % pairs];
-            let primary = pair[(ordinal / pairs) % pair.len()];
-            let replica = if redundancy > 1 { pair_of(catalog, primary) } else { None };
-            InstancePlacement { primary, replicas: replica.into_iter().collect() }
-        })
-        .collect())
+    let nothing = vec![Present::default(); partitions as usize];
+    let places = lay_out(&usable, &nothing, &Loads::new()).ok_or(NoPlace::NoLeaf)?;
+    let places = places.into_iter().map(|place| InstancePlacement {
+        primary: place.primary,
+        replicas: place.leaves.into_iter().filter(|leaf| *leaf != place.primary).collect(),
+    });
+    Ok(places.collect())
 }

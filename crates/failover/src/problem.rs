@@ -3,7 +3,7 @@
 use std::fmt;
 
 use baton_catalog::{Catalog, Partition};
-use baton_model::{Incarnation, InstanceRole, NodeId, NodeRole, PartitionId, StoreId, SyncState};
+use baton_model::{Incarnation, InstanceRole, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState};
 
 use crate::placement::pair_of;
 use crate::sight::Sight;
@@ -97,7 +97,10 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             && let Some((incarnation, store)) = seen.answered_as
         {
             let changed = incarnation != node.incarnation || store != node.store;
-            if changed && node.is_online() || (changed || !node.is_online()) && auto_attach {
+            // A leaf that an operator took out comes back by an operator's word alone.
+            let may_return =
+                auto_attach && node.state != NodeState::Detached && !sight.held_back.contains_key(&node.id);
+            if changed && node.is_online() || !node.is_online() && may_return {
                 let lost_tail = seen.lost_tail;
                 found.push(Problem::ReturnedNode { node: node.id, incarnation, store, lost_tail });
             }
@@ -138,6 +141,7 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
                 && partition.replicas.is_empty()
                 && let Some(leaf) = pair_of(catalog, partition.primary)
                 && !dead(leaf)
+                && !catalog.is_set_aside(partition.id, leaf)
             {
                 found.push(Problem::MissingReplica { partition: partition.id, leaf });
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_model::{Incarnation, Instant, Lsn, NodeId, PartitionId, StoreId};
 use baton_policy::Health;
@@ -41,6 +42,8 @@ pub struct Sight {
     /// `Sync` replica has what was acknowledged, so a position may rank candidates and never makes one.
     /// Shared, because a sight is made at every tick and positions are seldom looked at.
     pub positions: Arc<BTreeMap<(NodeId, PartitionId), Lsn>>,
+    /// Leaves that answer again and are not to be used yet, because they failed too often ([`crate::Graces`]).
+    pub held_back: BTreeMap<NodeId, Duration>,
 }
 
 impl Sight {

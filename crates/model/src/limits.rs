@@ -96,6 +96,8 @@ pub const CATALOG_OUTCOMES_KEPT: usize = 32_768;
 pub const EVENTS_KEPT: usize = 1028;
 /// Decisions that the catalog keeps with their inputs.
 pub const DECISIONS_KEPT: usize = 512;
+/// Steps of an operator's plan, at most: eight for each partition of the largest database.
+pub const PLAN_STEPS_MAX: usize = 8 * PARTITIONS_MAX as usize;
 /// Bytes of a policy component, at most.
 pub const POLICY_BYTES_MAX: usize = 1 << 20;
 /// Entries of the control group's log after which a snapshot is made and the log is cut.

@@ -49,6 +49,8 @@ pub enum NodeState {
     Online,
     /// A detection verdict said that it failed; the master aggregator goes on pinging it.
     Offline,
+    /// An operator took it out: nothing on it counts, and it comes back by an operator's word alone.
+    Detached,
 }
 
 impl fmt::Display for NodeState {
@@ -56,6 +58,7 @@ impl fmt::Display for NodeState {
         f.write_str(match self {
             Self::Online => "online",
             Self::Offline => "offline",
+            Self::Detached => "detached",
         })
     }
 }

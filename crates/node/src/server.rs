@@ -118,6 +118,10 @@ impl Server {
                 Response::LagHeard(self.aggregator()?.hear_lag(header.from_node, reports).await)
             }
             Request::Snapshot { partition } => Response::Snapshotted(self.leaf()?.snapshot(partition).await),
+            Request::Drain(request) => Response::Drained(self.leaf()?.drain(&request).await),
+            Request::DropOrphan { partition, index } => {
+                Response::OrphanDropped(self.leaf()?.drop_orphan(partition, index).await)
+            }
             Request::CatalogIndex => {
                 let catalog = self.aggregator()?.current_catalog().await;
                 Response::CatalogIndex(catalog.ok().map(|catalog| catalog.index()))

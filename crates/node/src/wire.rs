@@ -41,6 +41,30 @@ pub enum Request {
         /// The partition.
         partition: PartitionId,
     },
+    /// To a primary: take no new write, and say when those that are under way have ended.
+    Drain(DrainRequest),
+    /// To a leaf: remove what you have of a partition that the catalog, from this index on, does not give to you (S7).
+    DropOrphan {
+        /// The partition.
+        partition: PartitionId,
+        /// The catalog that says so.
+        index: CatalogIndex,
+    },
+}
+
+/// A primary is to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRequest {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch that is to end.
+    pub epoch: Epoch,
+    /// The node of the replica that takes over.
+    pub to: NodeId,
+    /// Milliseconds within which what is under way must end.
+    pub drain_ms: u64,
+    /// Milliseconds after that, after which writes are taken again if nobody else was named.
+    pub hold_ms: u64,
 }
 
 /// Makes a node a member.
@@ -148,6 +172,8 @@ pub enum DataRefusal {
     Deposed,
     /// Too many writes wait. Nothing was done.
     Busy,
+    /// It is about to hand over to another instance. Nothing was done.
+    HandingOver,
     /// The statement failed. Nothing was done.
     Failed(SqlError),
     /// The leaf does not know whether what it has read is the present: the master aggregator has not confirmed it
@@ -208,6 +234,10 @@ pub enum Response {
     LagHeard(bool),
     /// To [`Request::Snapshot`]: the rows that are on disk are as of this LSN.
     Snapshotted(Result<Lsn, DataRefusal>),
+    /// To [`Request::Drain`]: nothing is under way after this LSN, or why it did not come to that.
+    Drained(Result<Lsn, String>),
+    /// To [`Request::DropOrphan`]: it is gone, or why not.
+    OrphanDropped(Result<(), String>),
 }
 
 /// A question whose answer is a stream.

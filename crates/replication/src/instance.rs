@@ -12,6 +12,7 @@ use std::time::Duration;
 use baton_model::limits::{LOG_BYTES_KEPT, LOG_RECORDS_KEPT, SYNC_REPLICA_TIMEOUT_MS};
 use baton_model::{Epoch, Instant, Lsn, NodeId, PartitionId, StatementId, SyncState};
 
+use crate::hand_over::{HandOver, HandOverError};
 use crate::history::History;
 use crate::message::Message;
 use crate::outcomes::{Known, Outcomes, StatementOutcome};
@@ -110,6 +111,21 @@ pub enum Event {
         ticket: u64,
         /// The statement.
         statement: StatementId,
+    },
+    /// The master aggregator is about to make a replica the primary, as planned: no new write is taken from now on, and
+    /// [`Effect::Drained`] says when all that was taken before is committed, or that it was not in time. If no other
+    /// primary is named after that, this one goes on, whatever became of the plan.
+    HandOver {
+        /// Names the plan in the answer.
+        ticket: u64,
+        /// The epoch that is to end.
+        epoch: Epoch,
+        /// The replica.
+        to: NodeId,
+        /// What is under way must end within this, or writes are taken again.
+        drain: Duration,
+        /// After it has ended, writes are taken again if nobody else is named within this.
+        hold: Duration,
     },
     /// The answer to [`Effect::Sync`], with its numbers.
     Durable {
@@ -260,6 +276,13 @@ pub enum Effect {
         /// How it lags.
         lag: Lag,
     },
+    /// Answer [`Event::HandOver`]: nothing is under way up to this LSN any more, or why it was not to be.
+    Drained {
+        /// The plan.
+        ticket: u64,
+        /// The end of the log.
+        result: Result<Lsn, HandOverError>,
+    },
     /// Ask the master aggregator to move a replica to this state, `Ready` or `Sync`.
     RequestSyncState {
         /// The epoch of this primary.
@@ -334,6 +357,8 @@ pub enum WriteError {
     NotPrimary,
     /// Too many writes wait for their commit. Nothing was done.
     TooManyInFlight,
+    /// It is about to hand over to another instance. Nothing was done.
+    HandingOver,
     /// It stopped being the primary while the write waited: the write is lost or will be committed by the next
     /// primary, which knows by the statement's id (S12).
     Deposed,
@@ -344,6 +369,7 @@ impl fmt::Display for WriteError {
         f.write_str(match self {
             Self::NotPrimary => "this instance is not the primary",
             Self::TooManyInFlight => "too many writes of this partition wait for their commit",
+            Self::HandingOver => "this instance is about to hand over to another one",
             Self::Deposed => "this instance stopped being the primary before the write was committed",
         })
     }
@@ -605,6 +631,9 @@ impl Instance {
             Event::Write { ticket, .. } | Event::Await { ticket, .. } => {
                 effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
             }
+            Event::HandOver { ticket, .. } => {
+                effects.push(Effect::Drained { ticket, result: Err(HandOverError::NotPrimary) });
+            }
             Event::LinkUp { peer, link } | Event::Received { peer, link, .. } => {
                 effects.push(Effect::CloseLink { peer, link });
             }
@@ -622,6 +651,13 @@ impl Instance {
             Event::Await { ticket, statement } => match &mut self.role {
                 Role::Primary(primary) => primary.await_statement(ticket, statement, &self.log, effects),
                 _ => effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) }),
+            },
+            Event::HandOver { ticket, epoch, to, drain, hold } => match &mut self.role {
+                Role::Primary(primary) => {
+                    let plan = HandOver::new(ticket, to, now + drain, hold);
+                    primary.begin_hand_over(epoch, plan, effects);
+                }
+                _ => effects.push(Effect::Drained { ticket, result: Err(HandOverError::NotPrimary) }),
             },
             Event::Durable { lsn, cuts } => {
                 if cuts == self.log.cuts {
@@ -693,7 +729,7 @@ impl Instance {
                 && self.log.epoch == view.epoch
                 && view.armed
             {
-                primary.see(now, view);
+                primary.see(now, view, effects);
                 return;
             }
             self.step_down(effects);
@@ -709,7 +745,7 @@ impl Instance {
                 return;
             }
             self.log.adopt(view.epoch);
-            self.role = Role::Primary(Primary::begin(now, view, &mut self.log));
+            self.role = Role::Primary(Primary::begin(now, view, &mut self.log, effects));
         } else if let Some((state, _)) = view.replicas.get(&self.node) {
             if let Role::Replica(replica) = &mut self.role
                 && replica.primary == view.primary

@@ -15,6 +15,7 @@
 //!
 //! Not here: rows and how a statement becomes mutations, disks, sockets, and any say in who is primary.
 
+mod hand_over;
 mod history;
 mod instance;
 mod locks;
@@ -27,6 +28,7 @@ mod replica;
 mod sizes;
 pub mod transaction;
 
+pub use hand_over::HandOverError;
 pub use history::History;
 pub use instance::{Effect, Event, Instance, Lag, Saved, Settings, View, WriteError};
 pub use locks::{Grant, LockTable, Owner, RowKey, deadlock};

@@ -15,6 +15,7 @@ use baton_model::limits::{
 };
 use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState};
 
+use crate::hand_over::{HandOver, HandOverError};
 use crate::history::History;
 use crate::instance::{Effect, Lag, Log, View, WriteError};
 use crate::message::Message;
@@ -142,11 +143,13 @@ pub(crate) struct Primary {
     in_flight_bytes: usize,
     /// When it last said that the partition is synced.
     said_synced_at: Option<Instant>,
+    /// While this is there, no new write is taken.
+    hand_over: Option<HandOver>,
 }
 
 impl Primary {
     /// Begins an epoch: its first record seals everything before it.
-    pub(crate) fn begin(now: Instant, view: View, log: &mut Log) -> Self {
+    pub(crate) fn begin(now: Instant, view: View, log: &mut Log, effects: &mut Vec<Effect>) -> Self {
         let epoch_start = log.last.next();
         log.push(Record { epoch: view.epoch, lsn: epoch_start, payload: Payload::EpochStart });
         let mut primary = Self {
@@ -160,13 +163,14 @@ impl Primary {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             said_synced_at: None,
+            hand_over: None,
         };
-        primary.see(now, view);
+        primary.see(now, view, effects);
         primary
     }
 
     /// The catalog has moved on within this epoch.
-    pub(crate) fn see(&mut self, now: Instant, view: View) {
+    pub(crate) fn see(&mut self, now: Instant, view: View, effects: &mut Vec<Effect>) {
         if view.version < self.view.version {
             return;
         }
@@ -193,6 +197,48 @@ impl Primary {
             }
         }
         self.view = view;
+        if self.hand_over.as_ref().is_some_and(|plan| !Self::is_heir(&self.view, plan.to)) {
+            self.end_hand_over(HandOverError::NotSync, effects);
+        }
+    }
+
+    /// Whether a replica may be handed over to (S4).
+    fn is_heir(view: &View, to: NodeId) -> bool {
+        view.replicas.get(&to).is_some_and(|(state, online)| *state == SyncState::Sync && *online)
+    }
+
+    /// Stops taking writes. A plan from before is given up.
+    pub(crate) fn begin_hand_over(&mut self, epoch: Epoch, plan: HandOver, effects: &mut Vec<Effect>) {
+        let refusal = if !self.serving || epoch != self.view.epoch {
+            Some(HandOverError::NotPrimary)
+        } else if !Self::is_heir(&self.view, plan.to) {
+            Some(HandOverError::NotSync)
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            plan.refuse(error, effects);
+            return;
+        }
+        self.end_hand_over(HandOverError::Superseded, effects);
+        self.hand_over = Some(plan);
+    }
+
+    /// From now on writes are taken again.
+    fn end_hand_over(&mut self, why: HandOverError, effects: &mut Vec<Effect>) {
+        if let Some(plan) = self.hand_over.take() {
+            plan.refuse(why, effects);
+        }
+    }
+
+    /// Says once that nothing is under way any more: all is committed, so the whole in-sync set has it.
+    fn note_drained(&mut self, now: Instant, log: &Log, effects: &mut Vec<Effect>) {
+        let Some(plan) = &mut self.hand_over else { return };
+        let has_all =
+            self.peers.get(&plan.to).is_some_and(|peer| peer.link.is_some() && peer.matched == log.last);
+        if log.applied == log.last && has_all {
+            plan.drained(now, log.last, effects);
+        }
     }
 
     fn waits_for(view: &View, node: NodeId, peer: &Peer) -> bool {
@@ -228,6 +274,10 @@ impl Primary {
         }
         if epoch != self.view.epoch {
             effects.push(Effect::Reply { ticket, result: Err(WriteError::NotPrimary) });
+            return;
+        }
+        if self.hand_over.is_some() {
+            effects.push(Effect::Reply { ticket, result: Err(WriteError::HandingOver) });
             return;
         }
         if self.pending_count >= WRITES_IN_FLIGHT_MAX || self.in_flight_bytes >= WRITES_IN_FLIGHT_BYTES_MAX {
@@ -399,6 +449,9 @@ impl Primary {
 
     /// Time-outs, requests to the master aggregator, and what makes quiet replicas learn of the commit point.
     pub(crate) fn tick(&mut self, now: Instant, log: &mut Log, effects: &mut Vec<Effect>) {
+        if self.hand_over.as_ref().is_some_and(|plan| now >= plan.until()) {
+            self.end_hand_over(HandOverError::NotDrained, effects);
+        }
         self.forgive_own_stall(now);
         self.note_who_is_behind(now, log);
         self.ask(now, log, effects);
@@ -580,6 +633,7 @@ impl Primary {
                 effects.push(Effect::Reply { ticket, result: Ok(outcome) });
             }
         }
+        self.note_drained(now, log, effects);
     }
 
     fn send(node: NodeId, peer: &mut Peer, log: &Log, effects: &mut Vec<Effect>) {
@@ -605,8 +659,9 @@ impl Primary {
     }
 
     /// Ends the epoch for this instance: nobody is served, no waiting write is acknowledged, whatever comes in late.
-    pub(crate) fn end(self, effects: &mut Vec<Effect>) {
+    pub(crate) fn end(mut self, effects: &mut Vec<Effect>) {
         effects.push(Effect::Serve(false));
+        self.end_hand_over(HandOverError::NotPrimary, effects);
         for (ticket, _) in self.pending.into_values().flatten() {
             effects.push(Effect::Reply { ticket, result: Err(WriteError::Deposed) });
         }

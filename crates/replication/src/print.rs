@@ -32,6 +32,10 @@ impl fmt::Display for Event {
                 write!(f, "write t{ticket} {epoch} {} {rows} rows", Short(write.statement))
             }
             Self::Await { ticket, statement } => write!(f, "await t{ticket} {}", Short(*statement)),
+            Self::HandOver { ticket, epoch, to, drain, hold } => {
+                let (drain, hold) = (drain.as_millis(), hold.as_millis());
+                write!(f, "hand over h{ticket} {epoch} to {to} within {drain} ms, then {hold} ms")
+            }
             Self::Durable { lsn, cuts } => write!(f, "durable {lsn} cuts={cuts}"),
             Self::LinkUp { peer, link } => write!(f, "link {link} to {peer} up"),
             Self::Received { peer, link, message } => write!(f, "{peer} on {link}: {message}"),
@@ -88,6 +92,8 @@ impl fmt::Display for Effect {
                     lag.oldest_wait.as_millis()
                 )
             }
+            Self::Drained { ticket, result: Ok(lsn) } => write!(f, "drained h{ticket} up to {lsn}"),
+            Self::Drained { ticket, result: Err(error) } => write!(f, "not drained h{ticket}: {error}"),
             Self::RequestSyncState { epoch, version, replica, state, reason } => {
                 write!(f, "ask {epoch} v{version} {replica} ⇨ {state}: {reason}")
             }

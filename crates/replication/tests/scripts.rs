@@ -183,6 +183,15 @@ impl Runner for Story {
             }
             "promote" => drop(world.promote(node(args.next_pos())?)),
             "degrade" => drop(world.degrade(node(args.next_pos())?)),
+            // drain n2 to=n3 [patience=1s] : the primary is asked to stop taking writes, for n3's sake.
+            "drain" => {
+                let id = node(args.next_pos())?;
+                let to = node(args.take_key("to"))?;
+                let patience = args.take_key("patience").map_or(Ok(Duration::from_secs(1)), duration)?;
+                world.drain(id, to, patience);
+            }
+            // hand-over n3 : the catalog says so.
+            "hand-over" => drop(world.hand_over(node(args.next_pos())?)),
             // crash n2 [lost=3] : the last so many writes that were not synced are gone.
             "crash" => {
                 let lost = args.take_key("lost").map_or(Ok(0), str::parse)?;

@@ -42,6 +42,8 @@ enum Kind {
     Promote,
     /// The primary dies, and a replica takes over.
     FailOver,
+    /// The primary is asked to stop taking writes, or hands over, whether it was asked or not.
+    HandOver,
     Crash,
     /// The primary's machine loses power and is back before anybody judges it.
     PowerCut,
@@ -64,7 +66,7 @@ enum Kind {
     AlterDurability,
 }
 
-const KINDS: [(Kind, u32); 21] = [
+const KINDS: [(Kind, u32); 22] = [
     (Kind::Move, 52),
     (Kind::Peace, 6),
     (Kind::Time, 12),
@@ -86,6 +88,7 @@ const KINDS: [(Kind, u32); 21] = [
     (Kind::Request, 1),
     (Kind::AlterReplication, 1),
     (Kind::AlterDurability, 2),
+    (Kind::HandOver, 3),
 ];
 
 /// What the leaves promise, and what they may lose of it.
@@ -184,6 +187,19 @@ impl Life {
                 let unsynced = world.leaves[&primary].disk.unsynced();
                 world.crash(primary, if detail.is_multiple_of(2) { unsynced } else { 0 });
                 self.promote_one(choice);
+            }
+            Kind::HandOver => {
+                let replicas = world.partition().replicas.keys().copied();
+                let heirs: Vec<NodeId> = replicas.filter(|id| world.leaves[id].up).collect();
+                if heirs.is_empty() {
+                    return;
+                }
+                let to = heirs[choice % heirs.len()];
+                if detail.is_multiple_of(2) {
+                    world.drain(serving, to, Duration::from_millis([100, 1_000, 2_000][detail / 2 % 3]));
+                } else {
+                    let _ = world.hand_over(to);
+                }
             }
             Kind::Crash => {
                 let unsynced = world.leaves[&leaf].disk.unsynced();
@@ -298,6 +314,8 @@ impl Life {
     fn mend(&mut self) -> Result<(), String> {
         self.world.cut.clear();
         self.world.held.clear();
+        // Whoever was asked to hand over takes writes again after this.
+        self.world.pass(Duration::from_secs(4));
         for id in LEAVES {
             if !self.world.leaves[&id].up {
                 self.world.restart(id);

@@ -21,6 +21,7 @@ mod bind;
 pub mod expression;
 mod leaf;
 pub mod limits;
+mod maintenance;
 mod parse;
 mod read;
 mod session;
@@ -34,9 +35,11 @@ pub use bind::{
 };
 pub use expression::Expression;
 pub use leaf::{Change, ChangeProgram, CompiledChange, LeafScan, ScanRequest};
+pub use maintenance::{Maintenance, PartitionName};
 pub use parse::{parameter_count, parse, substitute};
 pub use read::{
-    BatchStream, PointGet, ReadPlan, Scanner, columns_of, execute_query, explain_query, plan_read,
+    BatchStream, PointGet, ReadPlan, Scanner, action_name, columns_of, execute_query, explain_query,
+    plan_read,
 };
 pub use session::{ResultSet, Session};
 pub use show::answer_show;

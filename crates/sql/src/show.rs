@@ -28,7 +28,7 @@ fn texts(columns: &[&str], rows: Vec<Vec<Datum>>) -> ResultSet {
 }
 
 /// The answer to a SHOW. None is one that needs more than catalog and session: AGGREGATORS, LEAVES, CLUSTER STATUS,
-/// PARTITIONS and PROCESSLIST.
+/// PARTITIONS, PROCESSLIST and EXPLAIN of an operator's plan.
 ///
 /// # Errors
 /// 1046, 1049 and 1146 for databases and tables that are not there.
@@ -85,6 +85,7 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
             texts(&[&format!("Grants for {user}@%")], vec![vec![text(grant)]])
         }
         Show::Nothing { columns } => texts(columns, Vec::new()),
+        Show::RebalanceStatus { database } => rebalance_status(database.as_deref(), &context)?,
         Show::Policies => policies(catalog),
         Show::PolicyBindings => policy_bindings(catalog),
         Show::PolicyDecisions { limit } => newest("MV_POLICY_DECISIONS", *limit, &context),
@@ -93,6 +94,7 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         | Show::Leaves
         | Show::ClusterStatus
         | Show::Partitions { .. }
+        | Show::Plan(_)
         | Show::Processlist => return Ok(None),
     }))
 }
@@ -139,6 +141,34 @@ fn databases_extended(context: &Context<'_>) -> ResultSet {
         ("SyncSlaves", NUMBER),
     ];
     answer(&columns, rows.collect())
+}
+
+/// The plan of one database, or those of all with their names before.
+fn rebalance_status(database: Option<&str>, context: &Context<'_>) -> Result<ResultSet, SqlError> {
+    let of = database.map(|name| context.database(Some(name))).transpose()?;
+    let mut result = system_table("MV_REBALANCE_STATUS", context).unwrap_or_default();
+    let names = [
+        "Database",
+        "Action",
+        "Ordinal",
+        "Target_Host",
+        "Target_Port",
+        "Phase",
+        "Status",
+        "Running_Time",
+        "Estimated_Time_Remaining_Ms",
+    ];
+    for ((column, _), name) in result.columns.iter_mut().zip(names) {
+        name.clone_into(column);
+    }
+    if let Some(of) = of {
+        result.rows.retain(|row| row.first() == Some(&text(&of.name)));
+        result.columns.remove(0);
+        for row in &mut result.rows {
+            row.remove(0);
+        }
+    }
+    Ok(result)
 }
 
 /// The last rows of a table of `information_schema` that is in order of time.

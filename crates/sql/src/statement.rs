@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use baton_model::{ArchivePlace, Durability, ReplicationMode, TableSchema};
 use datafusion::sql::sqlparser::ast;
 
+use crate::maintenance::Maintenance;
+
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "a statement lives once, where it is carried out")]
@@ -115,6 +117,8 @@ pub enum ClusterStatement {
         /// The new password.
         password: String,
     },
+    /// What an operator asks for about leaves, instances and their placement.
+    Maintenance(Maintenance),
 }
 
 /// A statement about databases and tables.
@@ -286,6 +290,13 @@ pub enum Show {
         /// The database; the session's if None.
         database: Option<String>,
     },
+    /// `SHOW REBALANCE STATUS ON db`, `SHOW REBALANCE ALL DATABASES STATUS`.
+    RebalanceStatus {
+        /// The database; None is all of them.
+        database: Option<String>,
+    },
+    /// `EXPLAIN` of a plan or of what an operator's statement would do.
+    Plan(Maintenance),
     /// `SHOW POLICIES`.
     Policies,
     /// `SHOW POLICY BINDINGS`.

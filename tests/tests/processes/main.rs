@@ -10,6 +10,7 @@ mod copies;
 mod degrade;
 mod growth;
 mod promises;
+mod operator;
 mod restart;
 mod sql;
 mod sql_clients;

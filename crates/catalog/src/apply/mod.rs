@@ -3,9 +3,12 @@
 //! A statement that was carried out before is answered from memory (S12). Everything else goes to the part it is
 //! about; each part checks all its preconditions before it changes anything.
 
+mod instances;
+mod leaves;
 mod modes;
 mod nodes;
 mod partitions;
+mod plans;
 mod policies;
 mod restore;
 mod schema;
@@ -80,6 +83,26 @@ impl Step<'_> {
                 self.set_sync_state(*partition, *epoch, *version, *replica, *state, reason)
             }
             Command::AddReplica { partition, version, node } => self.add_replica(*partition, *version, *node),
+            Command::HandOver { partition, epoch, to, reason } => {
+                self.hand_over(*partition, *epoch, *to, reason)
+            }
+            Command::DropReplica { partition, node, copies_left, reason } => {
+                self.drop_replica(*partition, *node, *copies_left, reason)
+            }
+            Command::ForcePrimary { partition, epoch, to, loss } => {
+                self.force_primary(*partition, *epoch, *to, loss)
+            }
+            Command::ForgetOrphan { partition, node } => self.forget_orphan(*partition, *node),
+            Command::DetachLeaf { node, last_copies, reason } => {
+                self.detach_leaf(*node, *last_copies, reason)
+            }
+            Command::AttachLeaf { node, incarnation, store } => self.attach_leaf(*node, *incarnation, *store),
+            Command::RemoveLeaf { node, force } => self.remove_leaf(*node, *force),
+            Command::StartPlan { database, kind, steps } => self.start_plan(*database, *kind, steps),
+            Command::NoteStep { plan, step, status, details } => {
+                self.note_step(*plan, *step, *status, details)
+            }
+            Command::EndPlan { plan, status, details } => self.end_plan(*plan, *status, details),
             Command::CreateDatabase { name, if_not_exists, replication, durability, placements } => {
                 self.create_database(name, *if_not_exists, *replication, *durability, placements)
             }

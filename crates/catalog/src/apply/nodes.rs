@@ -86,7 +86,7 @@ impl Step<'_> {
         if node.incarnation != incarnation {
             return Err(Rejection::OtherIncarnation(id));
         }
-        if node.state == NodeState::Offline {
+        if node.state != NodeState::Online {
             return Err(Rejection::NoChange(id));
         }
         node.state = NodeState::Offline;
@@ -107,10 +107,19 @@ impl Step<'_> {
         store: StoreId,
         lost_tail: bool,
     ) -> Outcome {
+        let node = self.catalog.nodes.get(&id).ok_or(Rejection::NoSuchNode(id))?;
+        if node.state == NodeState::Detached {
+            return Err(Rejection::Detached(id));
+        }
+        self.bring_online(id, incarnation, store)
+    }
+
+    /// The same, whatever state the node is in.
+    pub(super) fn bring_online(&mut self, id: NodeId, incarnation: Incarnation, store: StoreId) -> Outcome {
         let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
         let restarted = node.incarnation != incarnation;
         let lost = node.store != store;
-        let was_offline = node.state == NodeState::Offline;
+        let was_offline = node.state != NodeState::Online;
         if !restarted && !lost && !was_offline {
             return Err(Rejection::NoChange(id));
         }
@@ -128,6 +137,9 @@ impl Step<'_> {
         }
         self.changed.insert(RowKey::Node(id));
         self.event(Severity::Notice, event_type::NODE_ONLINE, Some(id), text);
+        if lost {
+            self.forget_orphans(|copy| copy.node == id);
+        }
 
         let lost_tail = restarted && lost_tail;
         let held: Vec<PartitionId> =

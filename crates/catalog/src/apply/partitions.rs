@@ -119,6 +119,9 @@ impl Step<'_> {
         if !target.is_leaf() {
             return Err(Rejection::WrongRole(node));
         }
+        if self.catalog.is_set_aside(id, node) {
+            return Err(Rejection::SetAside(id, node));
+        }
         let text = format!("{}: new replica on {}", self.catalog.partition_name(id), target.address());
         let partition = self.catalog.partitions.get_mut(&id).expect("it was just found");
         partition.replicas.insert(node, SyncState::Async);

@@ -102,6 +102,8 @@ impl Step<'_> {
         }
         self.catalog.databases.remove(&id);
         self.changed.insert(RowKey::Database(id));
+        self.forget_orphans(|copy| copy.partition.database == id);
+        self.forget_plan(id);
     }
 
     pub(super) fn create_table(

@@ -31,7 +31,7 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-fn refused(text: impl Into<String>) -> SqlError {
+pub(super) fn refused(text: impl Into<String>) -> SqlError {
     SqlError::new(ErrorCode::OperationRefused, text)
 }
 
@@ -221,6 +221,9 @@ impl Aggregator {
                 Ok(answer)
             }
             ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
+            ClusterStatement::Maintenance(statement) => {
+                self.execute_maintenance(id, statement, catalog).await
+            }
             ClusterStatement::SetPolicy { decision_point, policy, settings } => {
                 let decision_points = match decision_point {
                     Some(point) => {

@@ -61,7 +61,7 @@ pub fn answer(outcome: Outcome, index: CatalogIndex) -> Result<ForwardAnswer, Fo
             Some(rejection) => Err((&rejection).into()),
             None => done(0, 0, index),
         },
-        Ok(Reply::Node(_) | Reply::AutoIncrement(_)) => done(1, 0, index),
+        Ok(Reply::Node(_) | Reply::AutoIncrement(_) | Reply::Plan(_)) => done(1, 0, index),
     }
 }
 
@@ -111,6 +111,7 @@ impl Aggregator {
                 ClusterStatement::AddAggregator { .. }
                     | ClusterStatement::AddLeaf { .. }
                     | ClusterStatement::RemoveAggregator(_)
+                    | ClusterStatement::Maintenance(_)
             ) | Statement::Schema(SchemaStatement::AlterDatabase { .. })
         );
         if !goes_on && let Some(outcome) = catalog.outcome(id) {

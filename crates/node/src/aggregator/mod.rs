@@ -10,14 +10,18 @@ mod execute;
 mod feed;
 mod leases;
 mod long;
+mod maintenance;
 mod master;
 mod members;
+mod plans;
 mod positions;
 mod reference;
 mod route;
 mod session;
 mod show;
+mod show_plans;
 mod supervisor;
+mod switchover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +79,8 @@ pub struct Aggregator {
     leases: Arc<Leases>,
     /// When a `degrade` policy that failed was last reported.
     fallbacks: Reported,
+    /// Leaves that answer and are not used yet, and for how long, while this node is the master aggregator.
+    held_back: Mutex<BTreeMap<NodeId, Duration>>,
 }
 
 /// The control group's way to the other members.
@@ -130,6 +136,7 @@ impl Aggregator {
             positions: Positions::default(),
             leases,
             fallbacks: Reported::default(),
+            held_back: Mutex::default(),
         });
         if context.identity().cluster.is_some() {
             // CURRENT is RocksDB's own pointer to what is there: without it, the store would be created anew.
@@ -145,6 +152,7 @@ impl Aggregator {
         tripwire::spawn("the catalog's follower", shutdown, Arc::clone(&aggregator).follow_catalog());
         tripwire::spawn("the supervisor", shutdown, supervisor::supervise(Arc::clone(&aggregator)));
         tripwire::spawn("the gatherer of positions", shutdown, positions::gather(Arc::clone(&aggregator)));
+        tripwire::spawn("the runner of plans", shutdown, plans::run(Arc::clone(&aggregator)));
         tripwire::spawn("the keeper of members", shutdown, members::keep(Arc::clone(&aggregator)));
         tripwire::spawn("elections", shutdown, election::campaign_when_told(Arc::clone(&aggregator)));
         Ok(aggregator)
@@ -241,6 +249,14 @@ impl Aggregator {
         {
             warn!(%error, "cannot campaign");
         }
+    }
+
+    fn held_back(&self) -> BTreeMap<NodeId, Duration> {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hold_back(&self, leaves: BTreeMap<NodeId, Duration>) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = leaves;
     }
 
     fn keep_campaign(&self, record: Record) {

@@ -197,6 +197,7 @@ fn refused<T>(refusal: DataRefusal) -> Attempt<T> {
         DataRefusal::NotPrimary => Attempt::NotYet("the leaf is not its primary (yet)".into()),
         DataRefusal::NoLease => Attempt::NotYet("the leaf has no lease to read".into()),
         DataRefusal::Busy => Attempt::NotYet("too many writes wait there".into()),
+        DataRefusal::HandingOver => Attempt::NotYet("the leaf hands it over to another one".into()),
         DataRefusal::Deposed => Attempt::Unsure("the leaf stopped being its primary".into()),
         DataRefusal::Failed(error) => Attempt::Failed(error),
     }

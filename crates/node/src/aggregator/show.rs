@@ -7,11 +7,12 @@ use baton_catalog::{Catalog, Node};
 use baton_failover::pair_of;
 use baton_gateway::Answer;
 use baton_model::errors::{ErrorCode, SqlError};
-use baton_model::{ColumnType, Datum, InstanceRole, NodeId, Row};
+use baton_model::{ColumnType, Datum, InstanceRole, NodeId, NodeState, Row};
 use baton_sql::Show;
 use futures::future::join_all;
 
 use super::Aggregator;
+use super::show_plans::orphan_row;
 use crate::local_sql::table;
 use crate::wire::{InstanceStatus, Request, Response};
 
@@ -50,6 +51,7 @@ impl Aggregator {
                     name.ok_or_else(|| SqlError::new(ErrorCode::NoDatabase, "No database selected"))?;
                 show_partitions(catalog, name, *extended)
             }
+            Show::Plan(statement) => self.explain_maintenance(statement, catalog).await,
             Show::Processlist => Ok(table(
                 &[
                     ("Id", NUMBER),
@@ -173,11 +175,11 @@ impl Aggregator {
                 node.availability_group.map_or(Datum::Null, number),
                 pair.map_or(Datum::Null, |pair| text(&pair.host)),
                 pair.map_or(Datum::Null, |pair| number(pair.sql_port)),
-                text(node.state),
+                self.shown_state(catalog, node),
                 connections,
                 latency,
                 number(node.id.0),
-                Datum::Null,
+                self.shown_grace(node),
                 runtime,
             ]
         });
@@ -211,12 +213,16 @@ impl Aggregator {
                 let said = told.get(&partition.id);
                 rows.push(instance_row(catalog, leaf, partition, role, said));
             }
+            let orphaned = |one: &&InstanceStatus| {
+                catalog.partition(one.partition).is_some_and(|known| known.role_of(leaf.id).is_none())
+            };
+            rows.extend(told.values().filter(orphaned).map(|one| orphan_row(catalog, leaf, one)));
         }
         table(&columns, rows)
     }
 
     async fn instances_of(&self, leaf: &Node) -> BTreeMap<baton_model::PartitionId, InstanceStatus> {
-        if !leaf.is_online() {
+        if leaf.state == NodeState::Offline {
             return BTreeMap::new();
         }
         match self.context.ask(&leaf.rpc_address(), &Request::Instances, ASK).await {

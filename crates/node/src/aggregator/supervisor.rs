@@ -10,7 +10,7 @@ use std::time::Duration;
 use baton_catalog::{
     Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
 };
-use baton_failover::{Chosen, Plan, Problem, Promoter, Sight, problems};
+use baton_failover::{Chosen, Graces, Plan, Problem, Promoter, Sight, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
 use baton_policy_host::{CallStats, Decider};
@@ -55,6 +55,7 @@ pub async fn supervise(aggregator: Arc<Aggregator>) {
         let status = aggregator.group_status();
         // A master aggregator that was cut off for a moment remembers what it said, as long as its term goes on.
         if status.term != state.term {
+            aggregator.hold_back(BTreeMap::new());
             state = Supervision { term: status.term, ..Supervision::default() };
         }
         if !status.is_leader || catalog.cluster().is_none() {
@@ -79,6 +80,8 @@ struct Supervision {
     doubted: BTreeSet<NodeId>,
     /// When the next of the leaves that are lent nothing ceases to read.
     free_at: Option<baton_model::Instant>,
+    /// Since when leaves that are not used answer.
+    graces: Graces,
 }
 
 impl Supervision {
@@ -94,6 +97,8 @@ impl Supervision {
         let mut sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
         sight.now = aggregator.context.clock.now();
         sight.reads_until = self.lend(aggregator, catalog, &sight, term);
+        sight.held_back = self.graces.look(catalog, &sight);
+        aggregator.hold_back(sight.held_back.clone());
         let found = problems(catalog, &sight, me);
         let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
         let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut promoter);

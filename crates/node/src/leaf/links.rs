@@ -18,8 +18,11 @@ use super::partition::Input;
 use crate::context::Context;
 use crate::wire::{Opening, decode};
 
-/// Between two attempts to reach the primary.
+/// Between two attempts to reach the primary, at most. The first ones follow each other quickly: a primary that was just
+/// named may hear of it a moment later than its replica, and nobody is served before the replica follows it.
 const RETRY: Duration = Duration::from_millis(100);
+/// Between the first two attempts; then twice as long each time.
+const FIRST_RETRY: Duration = Duration::from_millis(2);
 
 static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
 
@@ -111,6 +114,7 @@ async fn keep(
     primary: NodeId,
     inbox: mpsc::WeakSender<Input>,
 ) {
+    let mut pause = FIRST_RETRY;
     loop {
         let address = context.catalog().node(primary).map(|node| node.rpc_address());
         if let Some(address) = address {
@@ -128,7 +132,8 @@ async fn keep(
                 Err(error) => debug!(%partition, %primary, %error, "the primary cannot be reached"),
             }
         }
-        sleep(RETRY).await;
+        sleep(pause).await;
+        pause = (2 * pause).min(RETRY);
     }
 }
 

@@ -4,7 +4,7 @@
 //! to it, and each instance tells what it is now.
 //!
 //! * S7: the data of an instance that the catalog no longer gives to this leaf stays where it is, unless its whole
-//!   database was dropped.
+//!   database was dropped, or the master aggregator has it removed for an operator (`orphan.rs`).
 
 mod backup;
 mod chunk;
@@ -15,6 +15,7 @@ mod lag;
 mod lease;
 mod links;
 mod mirror;
+mod orphan;
 mod partition;
 mod read;
 mod runs;
@@ -71,6 +72,8 @@ pub struct Leaf {
     lag: LagReports,
     /// That this run goes on, or has ended well.
     mark: Arc<Mutex<TailMark>>,
+    /// Held while instances come and go, and while the data of one is removed.
+    reconciling: tokio::sync::Mutex<()>,
 }
 
 impl Leaf {
@@ -97,8 +100,16 @@ impl Leaf {
         let (lag, reports) = lag::reports();
         let copies = Copies::open(Arc::clone(&context), Arc::clone(&store))?;
         tripwire::spawn("the copies", &shutdown, Arc::clone(&copies).sweep_for_ever());
-        let instances = RwLock::default();
-        let leaf = Arc::new(Self { context, store, copies, turns: Turns::default(), instances, lag, mark });
+        let leaf = Arc::new(Self {
+            context,
+            store,
+            copies,
+            turns: Turns::default(),
+            instances: RwLock::default(),
+            lag,
+            mark,
+            reconciling: tokio::sync::Mutex::default(),
+        });
         let noting = tail::note_when_known(Arc::clone(&leaf.context), Arc::clone(&leaf.mark));
         tokio::spawn(noting);
         tripwire::spawn("the reporter of lag", &shutdown, lag::send(Arc::clone(&leaf.context), reports));
@@ -139,7 +150,8 @@ impl Leaf {
     /// How the instances are, and which data here belongs to none.
     #[must_use]
     pub fn status(&self) -> Vec<InstanceStatus> {
-        self.all().iter().map(|handle| handle.status()).collect()
+        let running = self.all().into_iter().map(|handle| handle.status());
+        running.chain(self.orphans()).collect()
     }
 
     fn all(&self) -> Vec<Arc<PartitionHandle>> {
@@ -181,6 +193,7 @@ impl Leaf {
 
     async fn reconcile(&self, catalog: &Arc<Catalog>, seen: &mut Seen) -> Result<(), LeafError> {
         let me = self.context.node();
+        let _reconciling = self.reconciling.lock().await;
         let wanted: BTreeSet<PartitionId> =
             catalog.partitions().filter(|p| p.role_of(me).is_some()).map(|p| p.id).collect();
         let running: Vec<Arc<PartitionHandle>> = self.all();

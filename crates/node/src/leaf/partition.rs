@@ -14,8 +14,8 @@ use baton_failover::LagReport;
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
 use baton_model::{Durability, Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
 use baton_replication::{
-    Effect, Event, History, Instance, Known, LockTable, Message, Payload, Record, Saved, Settings,
-    StatementOutcome, View, Write, WriteError,
+    Effect, Event, HandOverError, History, Instance, Known, LockTable, Message, Payload, Record, Saved,
+    Settings, StatementOutcome, View, Write, WriteError,
 };
 use baton_storage::DataStore;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,14 @@ pub enum Input {
     Await { statement: StatementId, reply: oneshot::Sender<Result<StatementOutcome, WriteError>> },
     /// Cut the log; the answer is how far the rows are.
     Snapshot { reply: oneshot::Sender<Lsn> },
+    /// The instance is to hand over.
+    HandOver {
+        epoch: Epoch,
+        to: NodeId,
+        drain: Duration,
+        hold: Duration,
+        reply: oneshot::Sender<Result<Lsn, HandOverError>>,
+    },
     /// What is known of a statement?
     Known { statement: StatementId, reply: oneshot::Sender<Known> },
     /// End.
@@ -160,6 +168,7 @@ impl PartitionHandle {
             keeper: None,
             fetch: None,
             tickets: BTreeMap::new(),
+            drains: BTreeMap::new(),
             next_ticket: 0,
             durable: Arc::default(),
             pending: Vec::new(),
@@ -240,6 +249,28 @@ impl PartitionHandle {
     pub async fn stop(&self) {
         self.ask(|done| Input::Stop { done }).await;
     }
+}
+
+/// How the data of a partition is that no instance runs on.
+///
+/// # Errors
+/// If the disk cannot be read.
+pub fn orphan(store: &DataStore, id: PartitionId) -> Result<InstanceStatus, LeafError> {
+    let epochs: Option<Epochs> = match store.meta(id, EPOCHS)? {
+        Some(bytes) => Some(decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?),
+        None => None,
+    };
+    let applied = store.applied(id)?;
+    let last = store.log_bounds(id)?.map_or(applied, |bounds| bounds.last);
+    Ok(InstanceStatus {
+        partition: id,
+        role: "orphan".into(),
+        serving: false,
+        epoch: epochs.map_or(Epoch(0), |epochs| epochs.epoch),
+        last,
+        commit: applied,
+        applied,
+    })
 }
 
 /// What is on disk of an instance.
@@ -327,6 +358,7 @@ struct Task {
     /// The copy that is being fetched.
     fetch: Option<DropGuard>,
     tickets: BTreeMap<u64, oneshot::Sender<Result<StatementOutcome, WriteError>>>,
+    drains: BTreeMap<u64, oneshot::Sender<Result<Lsn, HandOverError>>>,
     next_ticket: u64,
     durable: Arc<DurableMark>,
     /// What effects brought about, for the next step.
@@ -440,6 +472,11 @@ impl Task {
                 Some(Event::Write { ticket: self.ticket(reply), epoch, write })
             }
             Input::Await { statement, reply } => Some(Event::Await { ticket: self.ticket(reply), statement }),
+            Input::HandOver { epoch, to, drain, hold, reply } => {
+                self.next_ticket += 1;
+                self.drains.insert(self.next_ticket, reply);
+                Some(Event::HandOver { ticket: self.next_ticket, epoch, to, drain, hold })
+            }
             Input::Link { peer, link, sender, opened_here: true } => {
                 self.links.opened(peer, link, sender).then_some(Event::LinkUp { peer, link })
             }
@@ -517,6 +554,11 @@ impl Task {
                 };
                 // If there is no room, it is said again in half a second.
                 let _ = self.lag.try_send(report);
+            }
+            Effect::Drained { ticket, result } => {
+                if let Some(reply) = self.drains.remove(&ticket) {
+                    let _ = reply.send(result);
+                }
             }
             Effect::RequestSyncState { epoch, version, replica, state, reason } => {
                 let command = Command::SetSyncState { partition: id, epoch, version, replica, state, reason };

@@ -25,7 +25,7 @@ use super::partition::Input;
 use super::*;
 use crate::config::NodeConfig;
 use crate::identity::DataDir;
-use crate::wire::{GetRequest, ScanNews, WriteOperation, WriteRequest, decode};
+use crate::wire::{DrainRequest, GetRequest, ScanNews, WriteOperation, WriteRequest, decode};
 
 const HERE: NodeId = NodeId(2);
 const THERE: NodeId = NodeId(3);
@@ -74,7 +74,16 @@ impl Stage {
         .unwrap();
         let instances = RwLock::new(BTreeMap::from([(PARTITION, handle)]));
         let stage = Self {
-            leaf: Arc::new(Leaf { context, store, copies, turns: Turns::default(), instances, lag, mark }),
+            leaf: Arc::new(Leaf {
+                context,
+                store,
+                copies,
+                turns: Turns::default(),
+                instances,
+                lag,
+                mark,
+                reconciling: tokio::sync::Mutex::default(),
+            }),
             _dir: dir,
         };
         stage.see(1, HERE, &[]).await;
@@ -531,4 +540,73 @@ async fn what_was_dropped_while_the_leaf_was_down_goes_and_what_is_newer_than_it
     stage.leaf.remove_what_was_dropped(&later, &mut seen).unwrap();
     assert_eq!(stage.leaf.store.partitions().unwrap(), [there(1), there(4)]);
     assert_eq!(stage.leaf.store.tables(there(1)).unwrap(), [1, 4].map(TableId));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_to_hand_over_takes_no_write_and_goes_on_by_itself() {
+    let stage = Stage::new().await;
+    let request =
+        DrainRequest { partition: PARTITION, epoch: Epoch(1), to: THERE, drain_ms: 300, hold_ms: 300 };
+    let refused = stage.leaf.drain(&request).await;
+    assert!(refused.is_err_and(|why| why.contains("not in sync")), "it has no replica");
+
+    // The replica acknowledges nothing: what is under way does not end.
+    stage.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
+    let leaf = Arc::clone(&stage.leaf);
+    let draining = tokio::spawn(async move { leaf.drain(&request).await });
+    let turned_away = async {
+        for key in 1..=u8::MAX {
+            let write = timeout(Duration::from_millis(20), stage.insert(key.into(), vec![row(key, 1)]));
+            if let Ok(outcome) = write.await {
+                return outcome;
+            }
+        }
+        Ok(0)
+    };
+    assert_eq!(timeout(LONG, turned_away).await.expect("it is soon"), Err(DataRefusal::HandingOver));
+    let ended = draining.await.unwrap();
+    assert!(ended.as_ref().is_err_and(|why| why.contains("in time")), "{ended:?}");
+
+    // Nobody else was named, so it goes on.
+    stage.see(3, HERE, &[]).await;
+    assert_eq!(stage.insert(1000, vec![row(0, 1)]).await, Ok(1));
+    assert_eq!(stage.leaf.instance(PARTITION).unwrap().serving_epoch(), Some(Epoch(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
+    let stage = Stage::new().await;
+    let orphaned = PartitionId { database: DatabaseId(2), ordinal: 0 };
+    stage.leaf.store.apply(orphaned, Lsn(7), [(TABLE, vec![1], Some(vec![1]))], &[]).unwrap();
+    let elsewhere = Command::CreateDatabase {
+        name: "two".into(),
+        if_not_exists: false,
+        replication: ReplicationMode::Sync,
+        durability: Durability::Sync,
+        placements: vec![InstancePlacement { primary: THERE, replicas: vec![] }],
+    };
+    let first = [Command::AddNode(new_node(3, NodeRole::Leaf)), create_database("one"), elsewhere];
+    let offline =
+        Command::SetNodeOffline { node: THERE, incarnation: Incarnation(1), reason: "silent".into() };
+    let online = Command::SetNodeOnline { node: THERE, incarnation: Incarnation(1), store: StoreId(1) };
+
+    // Its primary is offline: this may be the last copy (S7).
+    let unserved = catalog(first.clone().into_iter().chain([offline.clone()]));
+    stage.leaf.context.publish_catalog(Arc::clone(&unserved));
+    let told = stage.leaf.status();
+    let told: Vec<_> = told.iter().filter(|one| one.role == "orphan").collect();
+    assert_eq!(told.iter().map(|one| (one.partition, one.last)).collect::<Vec<_>>(), [(orphaned, Lsn(7))]);
+    assert!(stage.leaf.drop_orphan(orphaned, unserved.index()).await.is_err());
+
+    let served = catalog(first.into_iter().chain([offline, online]));
+    stage.leaf.context.publish_catalog(Arc::clone(&served));
+    assert!(
+        stage.leaf.drop_orphan(orphaned, served.index().next()).await.is_err(),
+        "a newer catalog says so"
+    );
+    assert!(stage.leaf.drop_orphan(PARTITION, served.index()).await.is_err(), "it is this leaf's own");
+    assert_eq!(stage.leaf.store.partitions().unwrap(), [orphaned]);
+    assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()));
+    assert_eq!(stage.leaf.store.partitions().unwrap(), []);
+    assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()), "a second time");
 }

@@ -170,6 +170,7 @@ fn committed(outcome: Option<Result<StatementOutcome, WriteError>>) -> Result<u6
         Some(Ok(outcome)) => Ok(outcome.affected_rows),
         Some(Err(WriteError::NotPrimary)) => Err(DataRefusal::NotPrimary),
         Some(Err(WriteError::TooManyInFlight)) => Err(DataRefusal::Busy),
+        Some(Err(WriteError::HandingOver)) => Err(DataRefusal::HandingOver),
         // The task ended with the write in its hands: it may be in the log.
         Some(Err(WriteError::Deposed)) | None => Err(DataRefusal::Deposed),
     }

@@ -142,6 +142,9 @@ pub struct World {
     /// Which statement a ticket is for.
     tickets: Vec<StatementId>,
     pub checks: Checks,
+    /// The plans to hand over that were answered, and whether nothing was under way any more.
+    pub drained: BTreeMap<u64, bool>,
+    next_hand_over: u64,
     /// Whether an instance is meant to see what must never be.
     pub expects_halts: bool,
     /// What happened, in the house notation.
@@ -167,6 +170,8 @@ impl World {
             next_run: 100,
             tickets: Vec::new(),
             checks: Checks::default(),
+            drained: BTreeMap::new(),
+            next_hand_over: 0,
             expects_halts: false,
             story: String::new(),
             tells_effects: false,
@@ -537,6 +542,9 @@ impl World {
             Effect::RequestSynced { epoch, version } => {
                 self.requests.push(Command::NoteSynced { partition: PARTITION, epoch, version });
             }
+            Effect::Drained { ticket, result } => {
+                self.drained.insert(ticket, result.is_ok());
+            }
             Effect::Serve(_) => {}
             Effect::InstallCopy { copy, at, epoch, history, outcomes } => {
                 self.checks.replaced(&partition, id, known_disk, &leaf.disk.now);
@@ -727,6 +735,21 @@ impl World {
         self.master(Command::AlterDatabase { name: "db".into(), replication, durability })
     }
 
+    /// Asks an instance to stop taking writes for another one's sake; answers with the plan's number.
+    pub fn drain(&mut self, id: NodeId, to: NodeId, patience: Duration) -> u64 {
+        self.next_hand_over += 1;
+        let (ticket, epoch) = (self.next_hand_over, self.partition().epoch);
+        self.step(id, vec![Event::HandOver { ticket, epoch, to, drain: patience, hold: patience }]);
+        ticket
+    }
+
+    /// Hands the partition over, whatever is under way. What is known of the leaf is said before, as for a promotion.
+    pub fn hand_over(&mut self, to: NodeId) -> Outcome {
+        self.note_online(to);
+        let epoch = self.partition().epoch;
+        self.master(Command::HandOver { partition: PARTITION, epoch, to, reason: "test".into() })
+    }
+
     /// Says that a replica is not to be waited for.
     pub fn degrade(&mut self, replica: NodeId) -> Outcome {
         let partition = self.partition();
@@ -811,6 +834,7 @@ fn describe(command: &Command) -> String {
         }
         Command::NoteSynced { epoch, version, .. } => format!("notes {epoch} v{version} as synced"),
         Command::PromoteInstance { epoch, to, .. } => format!("promotes {to} after {epoch}"),
+        Command::HandOver { epoch, to, .. } => format!("hands over to {to} after {epoch}"),
         Command::SetNodeOffline { node, .. } => format!("says {node} is offline"),
         Command::SetNodeOnline { node, incarnation, store, lost_tail } => {
             let tail = if *lost_tail { ", perhaps without its tail" } else { "" };

@@ -51,9 +51,6 @@ pub(super) fn add(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refusal> 
 
 /// `REMOVE AGGREGATOR 'host':port`; REMOVE is taken.
 pub(super) fn remove(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refusal> {
-    if parser.at("LEAF") || parser.at("LEAVES") {
-        return parser.unsupported("REMOVE LEAF");
-    }
     parser.want("AGGREGATOR")?;
     Ok(ClusterStatement::RemoveAggregator(address(parser)?))
 }
@@ -196,7 +193,7 @@ fn rest_of_host(parser: &mut Parser<'_>, mut host: String) -> Result<String, Ref
     Ok(host)
 }
 
-fn address(parser: &mut Parser<'_>) -> Result<Address, Refusal> {
+pub(super) fn address(parser: &mut Parser<'_>) -> Result<Address, Refusal> {
     let host = parser.text_or_name("the host in quotes")?;
     let host = rest_of_host(parser, host)?;
     let port = if parser.take_sign(&Token::Colon) { port(parser)? } else { DEFAULT_PORT };

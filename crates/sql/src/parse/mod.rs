@@ -10,6 +10,7 @@ mod data;
 mod database;
 mod dialect;
 mod guard;
+mod maintenance;
 mod parameters;
 mod set;
 mod show;
@@ -109,8 +110,18 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "_SYNC_SNAPSHOT" => Statement::Backup(backup::snapshot(parser, true)?),
         "BOOTSTRAP" => Statement::Cluster(cluster::bootstrap(parser)?),
         "ADD" => Statement::Cluster(cluster::add(parser)?),
+        "REMOVE" if parser.at("LEAF") || parser.at("LEAVES") => maintained(maintenance::remove(parser)?),
         "REMOVE" => Statement::Cluster(cluster::remove(parser)?),
+        "PROMOTE" if parser.take("PARTITION") => maintained(maintenance::promote_partition(parser)?),
         "PROMOTE" => Statement::Cluster(cluster::promote(parser)?),
+        "COPY" => maintained(maintenance::copy(parser)?),
+        "ATTACH" => maintained(maintenance::attach(parser)?),
+        "DETACH" => maintained(maintenance::detach(parser)?),
+        "CLEAR" => maintained(maintenance::clear(parser)?),
+        "REBALANCE" => maintained(maintenance::rebalance(parser)?),
+        "STOP" if parser.take("REBALANCE") => maintained(maintenance::stop_rebalance(parser)?),
+        "RESTORE" if parser.take("REDUNDANCY") => maintained(maintenance::restore_redundancy(parser)?),
+        "DROP" if parser.take("PARTITION") => maintained(maintenance::drop_partition(parser)?),
         "ALTER" | "CREATE" if parser.take("USER") => Statement::Cluster(cluster::identified_by(parser)?),
         "CREATE" => Statement::Schema(create(parser)?),
         "ALTER" if parser.take("DATABASE") || parser.take("SCHEMA") => {
@@ -127,13 +138,16 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         }
         "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "GRANT" | "REVOKE" | "LOCK" | "UNLOCK"
         | "SAVEPOINT" | "RELEASE" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE"
-        | "CHECK" | "REPAIR" | "FLUSH" | "RESET" | "RENAME" | "ATTACH" | "DETACH" | "REBALANCE"
-        | "RESTORE" | "CLEAR" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL"
-        | "XA" | "MERGE" => {
+        | "CHECK" | "REPAIR" | "FLUSH" | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP"
+        | "AGGREGATOR" | "KILLALL" | "XA" | "MERGE" => {
             return known_but_unsupported(parser, &first, place);
         }
         _ => return Err(Refusal::Expected("a statement", place)),
     })
+}
+
+fn maintained(statement: crate::maintenance::Maintenance) -> Statement {
+    Statement::Cluster(crate::statement::ClusterStatement::Maintenance(statement))
 }
 
 /// The first words of a statement that exists elsewhere.
@@ -176,7 +190,10 @@ fn explain(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, Ref
     if is_query {
         return data::query(parser, source).map(Statement::Explain);
     }
-    for word in ["ANALYZE", "INSERT", "REPLACE", "UPDATE", "DELETE", "RESTORE", "REBALANCE", "CLEAR"] {
+    if let Some(statement) = maintenance::explained(parser)? {
+        return Ok(Statement::Show(crate::statement::Show::Plan(statement)));
+    }
+    for word in ["ANALYZE", "INSERT", "REPLACE", "UPDATE", "DELETE"] {
         if parser.at(word) {
             return parser.unsupported(&format!("EXPLAIN {word}"));
         }

@@ -2,6 +2,7 @@
 
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::maintenance;
 use super::source::Refusal;
 use super::words::Words;
 use crate::statement::{Show, ShowFilter};
@@ -25,6 +26,7 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
             let on = parser.take("ON") || parser.take("FROM") || parser.take("IN");
             Show::Partitions { extended, database: if on { Some(parser.name("a database")?) } else { None } }
         }
+        "REBALANCE" => maintenance::show_rebalance(parser)?,
         "POLICIES" => Show::Policies,
         "POLICY" => {
             if parser.take("BINDINGS") {

@@ -8,6 +8,7 @@ mod filter;
 mod functions;
 mod operators;
 mod planner;
+mod rebalance;
 mod rewrite;
 mod shortcut;
 mod system;
@@ -22,6 +23,7 @@ use futures::stream::BoxStream;
 
 pub use self::columns::columns_of;
 pub use self::execute::{execute_query, explain_query};
+pub use self::rebalance::action_name;
 pub use self::shortcut::{PointGet, ReadPlan, plan_read};
 pub(crate) use self::system::{
     SYSTEM_TABLES, column_key, database_names, keys, schema_of, shown_default, system_table,

@@ -5,6 +5,7 @@ use baton_model::{
     AggregatorRole, Column, ColumnType, DatabaseId, Datum, Row, TableId, TableKind, TableSchema,
 };
 
+use super::rebalance::rebalance_status;
 use crate::bind::{Context, INFORMATION_SCHEMA};
 use crate::session::ResultSet;
 
@@ -65,6 +66,7 @@ pub(crate) const SYSTEM_TABLES: &[&str] = &[
     "LEAVES",
     "MV_EVENTS",
     "MV_POLICY_DECISIONS",
+    "MV_REBALANCE_STATUS",
     "REFERENTIAL_CONSTRAINTS",
     "ROUTINES",
     "SCHEMATA",
@@ -89,6 +91,7 @@ pub(crate) fn system_table(name: &str, context: &Context<'_>) -> Option<ResultSe
         "DISTRIBUTED_PARTITIONS" => partitions(context),
         "MV_EVENTS" => events(context),
         "MV_POLICY_DECISIONS" => decisions(context),
+        "MV_REBALANCE_STATUS" => rebalance_status(context),
         "ENGINES" => table_of(
             &[("ENGINE", NAME), ("SUPPORT", NAME), ("COMMENT", TEXT)],
             vec![vec![text("Baton"), text("DEFAULT"), text("Replicated rows")]],

@@ -1,0 +1,192 @@
+//! Planned changes of primaries, as the master aggregator: the old one stops taking writes and lets those under way end,
+//! the catalog names the next one, and aggregators send on what they hold.
+//!
+//! Whatever is lost or dies on the way leaves a primary that serves: the old one takes writes again by itself if nobody
+//! else is named in time, and once somebody is, it is a change of primaries as after a failure.
+//!
+//! * S4: only a `Sync` replica, on a leaf that answers as the run and the disk that the catalog knows.
+//! * S12: the command carries the statement's id, so a retry at the next master aggregator is answered with its outcome.
+
+use std::time::Duration;
+
+use baton_catalog::{Catalog, Command, Entry, Rejection};
+use baton_model::{Epoch, NodeId, PartitionId, StatementId, SyncState};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info};
+
+use super::Aggregator;
+use super::execute::refusal;
+use crate::server::wall_clock_ms;
+use crate::wire::{DrainRequest, ForwardRefusal, Request, Response};
+
+/// Writes that are under way must end within this, or the old primary goes on.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// The catalog must name the next primary within this, or the old one goes on.
+const HOLD_MAX: Duration = Duration::from_secs(2);
+/// What the answer of a leaf may take beyond that.
+const ANSWER: Duration = Duration::from_millis(500);
+/// A hand-over that came to nothing is tried again so often, at most.
+const ATTEMPTS: usize = 3;
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(300);
+/// The statement waits no longer for the next primary to serve.
+const SERVES: Duration = Duration::from_secs(5);
+/// Between two looks whether it does.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How an attempt ended that did not succeed.
+enum Failed {
+    /// It may succeed another time; why.
+    Now(String),
+    /// It will not.
+    ForGood(ForwardRefusal),
+}
+
+impl From<ForwardRefusal> for Failed {
+    fn from(refusal: ForwardRefusal) -> Self {
+        Self::ForGood(refusal)
+    }
+}
+
+impl Aggregator {
+    /// Makes a replica the primary. With `kill` writes that are under way are not waited for: their clients are answered
+    /// by the next primary, or not before it serves.
+    ///
+    /// # Errors
+    /// [`ForwardRefusal`]; the old primary goes on then, unless the outcome is unknown.
+    pub(super) async fn switch_over(
+        &self,
+        statement: Option<StatementId>,
+        partition: PartitionId,
+        to: NodeId,
+        kill: bool,
+        reason: &str,
+    ) -> Result<(), ForwardRefusal> {
+        let begun = Instant::now();
+        let mut last = String::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                sleep(AGAIN).await;
+            }
+            match self.try_switch_over(statement, partition, to, kill, reason).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(epoch)) => {
+                    let committed = begun.elapsed();
+                    self.await_serving(partition, to, epoch).await;
+                    info!(%partition, %to, ?committed, served = ?begun.elapsed(), "handed over");
+                    return Ok(());
+                }
+                Err(Failed::Now(why)) => {
+                    debug!(%partition, %to, why, "not handed over");
+                    last = why;
+                }
+                Err(Failed::ForGood(refusal)) => return Err(refusal),
+            }
+        }
+        let catalog = self.catalog_here()?;
+        let (name, address) = (catalog.partition_name(partition), catalog.address_of(to));
+        Err(super::cluster::refused(format!("{name} was not handed over to {address}: {last}")).into())
+    }
+
+    /// The catalog as this node's control group has it.
+    pub(super) fn catalog_here(&self) -> Result<std::sync::Arc<Catalog>, ForwardRefusal> {
+        self.group().map(|group| group.catalog()).ok_or(ForwardRefusal::NotTheMaster)
+    }
+
+    /// Answers with the new epoch; None if it is the primary already.
+    async fn try_switch_over(
+        &self,
+        statement: Option<StatementId>,
+        id: PartitionId,
+        to: NodeId,
+        kill: bool,
+        reason: &str,
+    ) -> Result<Option<Epoch>, Failed> {
+        let catalog = self.catalog_here()?;
+        let name = catalog.partition_name(id);
+        let Some(partition) = catalog.partition(id) else {
+            return Err(Failed::ForGood((&Rejection::NoSuchPartition(id)).into()));
+        };
+        if partition.primary == to {
+            return Ok(None);
+        }
+        match partition.replicas.get(&to) {
+            Some(SyncState::Sync) => {}
+            Some(state) => {
+                return Err(Failed::Now(format!("the replica on {} is {state}", catalog.address_of(to))));
+            }
+            None => {
+                let text = format!("{} holds no instance of {name}", catalog.address_of(to));
+                return Err(Failed::ForGood(super::cluster::refused(text).into()));
+            }
+        }
+        let Some(old) = catalog.serving(id) else {
+            return Err(Failed::Now("it has no primary that serves; a failover may be under way".into()));
+        };
+        for node in [old.id, to] {
+            if !self.is_as_known(&catalog, node) {
+                return Err(Failed::Now(format!(
+                    "{} does not answer, or was just restarted",
+                    catalog.address_of(node)
+                )));
+            }
+        }
+        if !kill {
+            let request = Request::Drain(DrainRequest {
+                partition: id,
+                epoch: partition.epoch,
+                to,
+                drain_ms: DRAIN_MAX.as_millis() as u64,
+                hold_ms: HOLD_MAX.as_millis() as u64,
+            });
+            match self.context.ask(&old.rpc_address(), &request, DRAIN_MAX + ANSWER).await {
+                Ok(Response::Drained(Ok(last))) => debug!(%id, %last, "drained"),
+                Ok(Response::Drained(Err(why))) => return Err(Failed::Now(why)),
+                Ok(_) => return Err(Failed::Now("the primary gave no answer to this".into())),
+                Err(error) => return Err(Failed::Now(error.to_string())),
+            }
+        }
+        let command =
+            Command::HandOver { partition: id, epoch: partition.epoch, to, reason: reason.to_owned() };
+        let entry = Entry { statement, at_ms: wall_clock_ms(), command };
+        // Once it is proposed it may be committed, whatever becomes of the answer.
+        match timeout(HOLD_MAX, self.propose(entry)).await {
+            Err(_) => Err(Failed::ForGood(ForwardRefusal::Unknown)),
+            Ok(Err(error)) => Err(Failed::ForGood(refusal(error))),
+            Ok(Ok(Ok(_))) => Ok(Some(partition.epoch.next())),
+            // With an id the answer is the same for ever.
+            Ok(Ok(Err(rejection))) if statement.is_some() => Err(Failed::ForGood((&rejection).into())),
+            Ok(Ok(Err(rejection))) => Err(Failed::Now(rejection.to_string())),
+        }
+    }
+
+    /// Whether a leaf answers this node now, as the run and on the disk that the catalog knows.
+    pub(super) fn is_as_known(&self, catalog: &Catalog, node: NodeId) -> bool {
+        let Some(known) = catalog.node(node) else { return false };
+        let sight = self.judged().borrow().sight();
+        sight.is_well(node)
+            && sight
+                .nodes
+                .get(&node)
+                .is_some_and(|seen| seen.answered_as == Some((known.incarnation, known.store)))
+    }
+
+    /// Waits, a bounded time, until the new primary serves: who gave the order may rely on it then.
+    async fn await_serving(&self, partition: PartitionId, to: NodeId, epoch: Epoch) {
+        let deadline = Instant::now() + SERVES;
+        while Instant::now() < deadline {
+            let Ok(catalog) = self.catalog_here() else { return };
+            let (Some(node), Some(now)) = (catalog.node(to), catalog.partition(partition)) else { return };
+            if now.epoch > epoch {
+                return;
+            }
+            let answer = self.context.ask(&node.rpc_address(), &Request::Instances, ANSWER).await;
+            if let Ok(Response::Instances(told)) = answer
+                && told.iter().any(|one| one.partition == partition && one.serving && one.epoch >= epoch)
+            {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
