@@ -233,6 +233,8 @@ pub enum Command {
         incarnation: Incarnation,
         /// The data directory it runs on.
         store: StoreId,
+        /// Whether this run may lack what the last one had not synced.
+        lost_tail: bool,
     },
     /// Forgets a leaf.
     RemoveLeaf {

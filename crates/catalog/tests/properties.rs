@@ -360,6 +360,7 @@ impl Intent {
                         node,
                         incarnation: known.map_or(Incarnation(0), |known| known.incarnation),
                         store: if *flag { known.map_or(StoreId(0), |known| known.store) } else { StoreId(9) },
+                        lost_tail: *flag,
                     },
                     6 => Command::RemoveLeaf { node, force: *flag },
                     7 => Command::StartPlan {

@@ -152,6 +152,7 @@ impl Runner for Story {
             "attach" => Command::AttachLeaf {
                 incarnation: Incarnation(number(&mut args, "run")?.unwrap_or(1)),
                 store: StoreId(number(&mut args, "disk")?.unwrap_or(1)),
+                lost_tail: args.take_key("tail") == Some("lost"),
                 node: node(&mut args)?,
             },
             // remove n3 [force]

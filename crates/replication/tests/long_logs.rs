@@ -233,7 +233,7 @@ fn a_snapshot_cuts_the_log_as_far_as_no_replica_needs_it() {
     let ack = |durable| Event::Received {
         peer: REPLICA,
         link: 1,
-        message: Message::Ack { epoch: Epoch(1), durable },
+        message: Message::Ack { epoch: Epoch(1), durable, synced: true },
     };
     instance.step(Instant(0), [ack(Lsn(1_000))]);
     assert_eq!(trims(&instance.step(Instant(0), [Event::Snapshot])), [Lsn(1_001)]);

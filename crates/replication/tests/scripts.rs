@@ -165,6 +165,7 @@ impl Runner for Story {
                     _ => None,
                 };
                 drop(world.alter(replication, durability));
+            }
             // snapshot n2 : its log is cut.
             "snapshot" => {
                 let id = node(args.next_pos())?;

@@ -29,11 +29,11 @@ impl Step<'_> {
             return Err(Rejection::NotSync(id, to)); // S4
         }
         let old = partition.primary;
-        let lost = partition.primary_lost;
+        let able = partition.has_able_primary();
         if let Some(offline) = [old, to].into_iter().find(|node| !self.is_online(*node)) {
             return Err(Rejection::NodeOffline(offline));
         }
-        if lost {
+        if !able {
             return Err(Rejection::NodeOffline(old));
         }
         let name = self.catalog.partition_name(id);
@@ -76,7 +76,7 @@ impl Step<'_> {
             return Err(Rejection::NoSuchNode(node));
         }
         // S7: without a primary that serves, what is here may be the last that there is.
-        if partition.primary_lost || !self.is_online(partition.primary) {
+        if !partition.has_able_primary() || !self.is_online(partition.primary) {
             return Err(Rejection::TooFewCopies(id));
         }
         let others = partition.in_sync_replicas().filter(|other| *other != node && self.is_online(*other));
@@ -110,7 +110,7 @@ impl Step<'_> {
         if !target.is_online() {
             return Err(Rejection::NodeOffline(to));
         }
-        let serves = !partition.primary_lost && self.is_online(partition.primary);
+        let serves = partition.has_able_primary() && self.is_online(partition.primary);
         if serves || partition.promotable().any(|node| self.is_online(node)) {
             return Err(Rejection::NotLost(id));
         }
@@ -124,7 +124,7 @@ impl Step<'_> {
         partition.replicas.remove(&to);
         partition.replicas.values_mut().for_each(|state| *state = SyncState::Async);
         partition.primary = to;
-        partition.primary_lost = false;
+        (partition.primary_lost, partition.primary_unsure) = (false, false);
         partition.epoch = epoch.next();
         partition.version += 1;
         self.changed.insert(RowKey::Partition(id));

@@ -81,9 +81,15 @@ impl Step<'_> {
         self.done()
     }
 
-    pub(super) fn attach_leaf(&mut self, id: NodeId, incarnation: Incarnation, store: StoreId) -> Outcome {
+    pub(super) fn attach_leaf(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        store: StoreId,
+        lost_tail: bool,
+    ) -> Outcome {
         self.leaf(id)?;
-        self.bring_online(id, incarnation, store)
+        self.bring_online(id, incarnation, store, lost_tail)
     }
 
     pub(super) fn remove_leaf(&mut self, id: NodeId, force: bool) -> Outcome {

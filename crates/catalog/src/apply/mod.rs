@@ -96,7 +96,9 @@ impl Step<'_> {
             Command::DetachLeaf { node, last_copies, reason } => {
                 self.detach_leaf(*node, *last_copies, reason)
             }
-            Command::AttachLeaf { node, incarnation, store } => self.attach_leaf(*node, *incarnation, *store),
+            Command::AttachLeaf { node, incarnation, store, lost_tail } => {
+                self.attach_leaf(*node, *incarnation, *store, *lost_tail)
+            }
             Command::RemoveLeaf { node, force } => self.remove_leaf(*node, *force),
             Command::StartPlan { database, kind, steps } => self.start_plan(*database, *kind, steps),
             Command::NoteStep { plan, step, status, details } => {

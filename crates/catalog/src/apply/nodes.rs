@@ -111,11 +111,17 @@ impl Step<'_> {
         if node.state == NodeState::Detached {
             return Err(Rejection::Detached(id));
         }
-        self.bring_online(id, incarnation, store)
+        self.bring_online(id, incarnation, store, lost_tail)
     }
 
     /// The same, whatever state the node is in.
-    pub(super) fn bring_online(&mut self, id: NodeId, incarnation: Incarnation, store: StoreId) -> Outcome {
+    pub(super) fn bring_online(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        store: StoreId,
+        lost_tail: bool,
+    ) -> Outcome {
         let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
         let restarted = node.incarnation != incarnation;
         let lost = node.store != store;
