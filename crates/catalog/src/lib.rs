@@ -28,8 +28,7 @@ pub use catalog::Catalog;
 pub use command::{Command, Entry, InstancePlacement, NewNode, NewStep, ReferenceWrite};
 pub use objects::{
     Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Severity, Table,
-    User,
-    event_type,
+    User, event_type,
 };
 pub use outcome::{Applied, Outcome, Rejection, Reply};
 pub use plans::{OperatorPlan, PlanAction, PlanKind, PlanStep, StepStatus};

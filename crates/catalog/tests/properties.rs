@@ -27,19 +27,69 @@ enum Intent {
         group: u32,
     },
     RemoveNode(u64),
-    Offline { node: u64, right: bool },
-    Online { node: u64, incarnation: u64, store: u64, lost_tail: bool },
-    Promote { partition: usize, epoch: i64, to: u64 },
+    Offline {
+        node: u64,
+        right: bool,
+    },
+    Online {
+        node: u64,
+        incarnation: u64,
+        store: u64,
+        lost_tail: bool,
+    },
+    Promote {
+        partition: usize,
+        epoch: i64,
+        to: u64,
+    },
     NoteOffline(usize),
-    SetSync { partition: usize, epoch: i64, version: i64, replica: u64, state: SyncState },
-    AddReplica { partition: usize, version: i64, node: u64 },
-    CreateDatabase { name: u8, lenient: bool, modes: u8, placements: Vec<(u64, Vec<u64>)> },
-    AlterDatabase { name: u8, modes: u8 },
-    NoteSynced { partition: usize, epoch: i64, version: i64 },
-    DropDatabase { name: u8, lenient: bool },
-    CreateTable { database: u8, name: u8, columns: u8, reference: bool, lenient: bool },
-    DropTable { database: u8, name: u8, lenient: bool },
-    SetVariable { name: usize, value: usize },
+    SetSync {
+        partition: usize,
+        epoch: i64,
+        version: i64,
+        replica: u64,
+        state: SyncState,
+    },
+    AddReplica {
+        partition: usize,
+        version: i64,
+        node: u64,
+    },
+    CreateDatabase {
+        name: u8,
+        lenient: bool,
+        modes: u8,
+        placements: Vec<(u64, Vec<u64>)>,
+    },
+    AlterDatabase {
+        name: u8,
+        modes: u8,
+    },
+    NoteSynced {
+        partition: usize,
+        epoch: i64,
+        version: i64,
+    },
+    DropDatabase {
+        name: u8,
+        lenient: bool,
+    },
+    CreateTable {
+        database: u8,
+        name: u8,
+        columns: u8,
+        reference: bool,
+        lenient: bool,
+    },
+    DropTable {
+        database: u8,
+        name: u8,
+        lenient: bool,
+    },
+    SetVariable {
+        name: usize,
+        value: usize,
+    },
     SetPassword(u8),
     InstallPolicy {
         name: u8,
@@ -88,8 +138,7 @@ fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
         AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
         Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Promote, RecordDecision,
-        RecordEvent,
-        RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
+        RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
     let at_least = prop_oneof![0_u64..20, Just(u64::MAX)];

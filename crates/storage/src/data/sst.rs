@@ -21,6 +21,9 @@ const READAHEAD_BYTES: usize = 2 << 20;
 /// Bytes that are read between two questions whether to go on.
 const ASK_EVERY: usize = 256 << 10;
 
+/// A key and a row, as they are stored.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// A partition's rows as files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exported {
@@ -161,7 +164,7 @@ fn export(
 
 impl super::ReadView<'_> {
     /// All rows of the partition as they are stored, in the order of their keys.
-    fn entries(&self) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_ {
+    fn entries(&self) -> impl Iterator<Item = Result<Entry, StoreError>> + '_ {
         let all = keys::rows(self.partition());
         let mut range = engine::range(all.clone(), after_prefix(&all));
         range.fill_cache(false);
