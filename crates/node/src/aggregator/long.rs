@@ -36,12 +36,20 @@ impl Running {
 }
 
 /// Those of one master aggregator.
-#[derive(Default)]
-pub struct LongStatements(Mutex<HashMap<StatementId, Running>>);
+pub struct LongStatements {
+    all: Mutex<HashMap<StatementId, Running>>,
+    answer_within: Duration,
+}
+
+impl Default for LongStatements {
+    fn default() -> Self {
+        Self { all: Mutex::default(), answer_within: ANSWER_WITHIN }
+    }
+}
 
 impl LongStatements {
     fn all(&self) -> MutexGuard<'_, HashMap<StatementId, Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody here is at work on a statement.
@@ -83,7 +91,7 @@ impl LongStatements {
                 }
             }
         };
-        timeout(ANSWER_WITHIN, outcome).await.unwrap_or(Err(ForwardRefusal::StillRunning))
+        timeout(self.answer_within, outcome).await.unwrap_or(Err(ForwardRefusal::StillRunning))
     }
 }
 
@@ -101,9 +109,10 @@ mod tests {
         Ok(ForwardAnswer { affected_rows: 7, last_insert_id: 0, index: CatalogIndex(1) })
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_statement_runs_once_however_often_it_is_asked_about() {
-        let statements = LongStatements::default();
+        let statements =
+            LongStatements { answer_within: Duration::from_millis(20), ..LongStatements::default() };
         let (runs, end) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let begin = || {
             let (runs, end) = (Arc::clone(&runs), Arc::clone(&end));
@@ -119,6 +128,9 @@ mod tests {
             assert!(statements.is_running(StatementId(1)));
         }
         end.notify_one();
+        while statements.is_running(StatementId(1)) {
+            tokio::task::yield_now().await;
+        }
         for _ in 0..2 {
             assert_eq!(statements.run(StatementId(1), begin).await.unwrap().affected_rows, 7);
         }

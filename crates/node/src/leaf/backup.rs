@@ -160,7 +160,8 @@ impl Leaf {
                     Some(Ok(_)) => {}
                     Some(Err(WriteError::TooManyInFlight)) => return Err(DataRefusal::Busy),
                     // Whatever became of it: all of it comes again, at the next primary.
-                    Some(Err(WriteError::NotPrimary | WriteError::Deposed)) | None => {
+                    Some(Err(WriteError::NotPrimary | WriteError::HandingOver | WriteError::Deposed))
+                    | None => {
                         return Err(DataRefusal::NotPrimary);
                     }
                 }

@@ -338,8 +338,11 @@ pub struct Pace(Mutex<Option<Instant>>);
 impl Pace {
     /// How long to wait before these bytes, so that all together are no more than so many a second; 0 is no limit.
     pub fn due(&self, bytes: u64, bytes_per_second: u64) -> Duration {
+        self.due_at(Instant::now(), bytes, bytes_per_second)
+    }
+
+    fn due_at(&self, now: Instant, bytes: u64, bytes_per_second: u64) -> Duration {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         let begin = free.map_or(now, |free| free.max(now));
         if bytes_per_second == 0 {
             *free = None;
@@ -354,15 +357,15 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn bytes_are_spread_over_time() {
-        let pace = Pace::default();
-        assert_eq!(pace.due(1_000, 1_000), Duration::ZERO, "the first ones go at once");
-        assert_eq!(pace.due(500, 1_000), Duration::from_secs(1));
-        assert_eq!(pace.due(500, 1_000), Duration::from_millis(1_500));
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(pace.due(1_000, 1_000), Duration::ZERO, "what was not used is not saved up");
-        assert_eq!(pace.due(1 << 40, 0), Duration::ZERO, "0 is no limit");
-        assert_eq!(pace.due(1, 1_000), Duration::ZERO);
+    #[test]
+    fn bytes_are_spread_over_time() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        assert_eq!(pace.due_at(now, 1_000, 1_000), Duration::ZERO, "the first ones go at once");
+        assert_eq!(pace.due_at(now, 500, 1_000), Duration::from_secs(1));
+        assert_eq!(pace.due_at(now, 500, 1_000), Duration::from_millis(1_500));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(pace.due_at(later, 1_000, 1_000), Duration::ZERO, "what was not used is not saved up");
+        assert_eq!(pace.due_at(later, 1 << 40, 0), Duration::ZERO, "0 is no limit");
+        assert_eq!(pace.due_at(later, 1, 1_000), Duration::ZERO);
     }
 }
