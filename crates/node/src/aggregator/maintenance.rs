@@ -340,8 +340,9 @@ impl Aggregator {
         for id in wanted {
             let Some(node) = catalog.node(id).filter(|node| !node.is_online()) else { continue };
             let sight = self.judged().borrow().sight();
-            let seen = sight.nodes.get(&id).filter(|_| sight.is_well(id)).and_then(|seen| seen.answered_as);
-            let Some((incarnation, store)) = seen else {
+            let well = sight.nodes.get(&id).filter(|_| sight.is_well(id));
+            let seen = well.and_then(|seen| Some((seen.answered_as?, seen.lost_tail)));
+            let Some(((incarnation, store), lost_tail)) = seen else {
                 if leaf.is_none() && node.state == NodeState::Offline {
                     continue; // Nobody asked for this one by its name.
                 }
@@ -350,7 +351,7 @@ impl Aggregator {
             if !force {
                 self.refuse_conflicts(catalog, node).await?;
             }
-            self.do_it(Command::AttachLeaf { node: id, incarnation, store }).await?;
+            self.do_it(Command::AttachLeaf { node: id, incarnation, store, lost_tail }).await?;
             attached.push(id);
         }
         if balance && !attached.is_empty() {

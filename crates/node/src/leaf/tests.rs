@@ -588,7 +588,12 @@ async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
     let first = [Command::AddNode(new_node(3, NodeRole::Leaf)), create_database("one"), elsewhere];
     let offline =
         Command::SetNodeOffline { node: THERE, incarnation: Incarnation(1), reason: "silent".into() };
-    let online = Command::SetNodeOnline { node: THERE, incarnation: Incarnation(1), store: StoreId(1) };
+    let online = Command::SetNodeOnline {
+        node: THERE,
+        incarnation: Incarnation(1),
+        store: StoreId(1),
+        lost_tail: false,
+    };
 
     // Its primary is offline: this may be the last copy (S7).
     let unserved = catalog(first.clone().into_iter().chain([offline.clone()]));
