@@ -7,6 +7,7 @@ an assertion that says what is wrong.
 import datetime
 import decimal
 import os
+import threading
 
 import pymysql
 
@@ -136,9 +137,58 @@ def an_error_has_its_number_and_can_be_rolled_back():
         cursor.execute("SELECT 1")
         same("after errors", cursor.fetchone(), (1,))
         connection.rollback()
-        # What was written cannot be taken back, and that is said.
-        cursor.execute("INSERT INTO numbers (id, n) VALUES (2000, 1)")
-        fails_with(1235, pymysql.err.NotSupportedError, connection.rollback)
+        # What was written is taken back, over several partitions too.
+        rows = [(n, 1) for n in range(2000, 2020)]
+        cursor.executemany("INSERT INTO numbers (id, n) VALUES (%s, %s)", rows)
+        connection.rollback()
+        cursor.execute("SELECT COUNT(*) FROM numbers WHERE id >= 2000")
+        same("rows after ROLLBACK", cursor.fetchone(), (0,))
+
+
+def a_transaction_is_shown_in_the_status_of_every_answer():
+    in_transaction, autocommit = 1, 2
+    with connect(database="clients", autocommit=True) as connection, connection.cursor() as cursor:
+        same("the status", connection.server_status & 3, autocommit)
+        connection.begin()
+        same("the status after BEGIN", connection.server_status & 3, autocommit | in_transaction)
+        cursor.execute("UPDATE numbers SET n = 0 WHERE id < 4")
+        cursor.execute("SELECT @@baton_transaction_id")
+        (transaction,) = cursor.fetchone()
+        same("the status with rows", connection.server_status & 3, autocommit | in_transaction)
+        connection.commit()
+        same("the status after COMMIT", connection.server_status & 3, autocommit)
+        cursor.execute("SHOW TRANSACTION OUTCOME %s", (transaction,))
+        same("the outcome", cursor.fetchone()[1], "COMMITTED")
+    with connect(database="clients") as connection, connection.cursor() as cursor:
+        same("the status without autocommit", connection.server_status & 3, 0)
+        cursor.execute("UPDATE numbers SET n = 1 WHERE id < 4")
+        same("the status after a write", connection.server_status & 3, in_transaction)
+
+
+def two_that_wait_for_each_other_are_told():
+    with connect(database="clients") as one, connect(database="clients") as other:
+        with one.cursor() as first, other.cursor() as second:
+            first.execute("UPDATE numbers SET n = 5 WHERE id = 1")
+            second.execute("UPDATE numbers SET n = 6 WHERE id = 2")
+            waiting = threading.Thread(target=lambda: outcome_of(first, "UPDATE numbers SET n = 5 WHERE id = 2"))
+            waiting.start()
+            outcome_of(second, "UPDATE numbers SET n = 6 WHERE id = 1")
+            waiting.join(20)
+            same("one of them is told, the other one goes on", sorted(OUTCOMES, key=str), [1213, None])
+        one.rollback()
+        other.rollback()
+
+
+OUTCOMES = []
+
+
+def outcome_of(cursor, statement):
+    try:
+        cursor.execute(statement)
+        OUTCOMES.append(None)
+    except pymysql.err.OperationalError as error:
+        OUTCOMES.append(number_of(error))
+        cursor.connection.rollback()
 
 
 def a_wrong_password_is_refused():
@@ -156,6 +206,8 @@ def main():
     values_come_back_as_they_went()
     generated_keys_are_told()
     an_error_has_its_number_and_can_be_rolled_back()
+    a_transaction_is_shown_in_the_status_of_every_answer()
+    two_that_wait_for_each_other_are_told()
     a_wrong_password_is_refused()
     print("pymysql works")
 

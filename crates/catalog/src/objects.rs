@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton_model::{
-    AggregatorRole, Blob, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId, NodeRole,
-    NodeState, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableSchema,
+    AggregatorRole, Blob, CatalogIndex, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId,
+    NodeRole, NodeState, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableSchema,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Node {
     pub incarnation: Incarnation,
     /// The data directory that the catalog knows.
     pub store: StoreId,
+    /// The index at which it was marked offline last; 0 if it never was. A transaction that an aggregator began
+    /// before is over (S9), even if that aggregator is back.
+    pub offline_at: CatalogIndex,
 }
 
 impl Node {

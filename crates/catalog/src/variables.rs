@@ -148,6 +148,12 @@ pub const ALL: &[Variable] = &[
         Kind::Number(100, 600_000),
         "Milliseconds without an acknowledgement after which `classic` has a primary go on without its replica; no policy waits for more than three times that.",
     ),
+    variable(
+        "transaction_idle_timeout_ms",
+        "300000",
+        Kind::Number(1_000, 86_400_000),
+        "Milliseconds after which an open transaction that does nothing is rolled back.",
+    ),
 ];
 
 /// The limits and the table must say the same; the table is text so that it prints itself.
@@ -157,6 +163,7 @@ const _: () = assert!(
         && limits::SYNC_REPLICA_TIMEOUT_MS == 5_000
         && limits::FAILOVER_BUFFER_MS == 60_000
         && limits::LOCK_WAIT_TIMEOUT_MS == 10_000
+        && limits::TRANSACTION_IDLE_TIMEOUT_MS == 300_000
         && limits::PARTITIONS_PER_LEAF == 2
         && limits::LOG_RECORDS_KEPT == 200_000
         && limits::LOG_BYTES_KEPT == 1_073_741_824

@@ -121,7 +121,7 @@ async fn shake_hands<S: Sessions>(
     let identity = Identity { client, host: peer.ip().to_canonical().to_string(), salt };
     match log_in(stream, sessions, &identity, proof, native, database.as_deref(), shutdown).await? {
         Ok(session) => {
-            Replies { stream, capabilities }.ok();
+            Replies { stream, capabilities, status: session.transaction_status() }.ok();
             stream.flush().await?;
             Ok(Some((session, identity, capabilities)))
         }
@@ -225,7 +225,8 @@ impl<S: Sessions> Connection<'_, S> {
     }
 
     fn replies(&mut self) -> Replies<'_, TcpStream> {
-        Replies { stream: self.stream, capabilities: self.capabilities }
+        let status = self.session.transaction_status();
+        Replies { stream: self.stream, capabilities: self.capabilities, status }
     }
 
     async fn obey(&mut self, command: Command<'_>) -> Result<Next, WireError> {

@@ -21,4 +21,4 @@ mod wire;
 
 pub use password::PasswordHash;
 pub use serve::{serve, serve_at_most};
-pub use session::{Answer, AnswerColumn, Client, PreparedShape, Session, Sessions};
+pub use session::{Answer, AnswerColumn, Client, PreparedShape, Session, Sessions, TransactionStatus};

@@ -85,6 +85,26 @@ pub trait Session: Send {
 
     /// The default database.
     fn database(&self) -> Option<&str>;
+
+    /// What clients are told of its transaction with every answer.
+    fn transaction_status(&self) -> TransactionStatus {
+        TransactionStatus::default()
+    }
+}
+
+/// What clients are told of a session's transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TransactionStatus {
+    /// Whether every statement outside of a transaction commits by itself.
+    pub autocommit: bool,
+    /// Whether a transaction is open.
+    pub open: bool,
+}
+
+impl Default for TransactionStatus {
+    fn default() -> Self {
+        Self { autocommit: true, open: false }
+    }
 }
 
 /// A client who has proved who they are.

@@ -91,6 +91,8 @@ error_table! {
     UnknownVariable = 1193, "HY000", false, "Check the name with SHOW VARIABLES.";
     /// A row lock could not be had in time.
     LockWaitTimeout = 1205, "HY000", true, "Send the statement again.";
+    /// A transaction was rolled back as a whole: a deadlock, or a partition's primary was lost with what it had done.
+    Deadlock = 1213, "40001", true, "Begin the transaction again.";
     /// Wrong arguments to a statement.
     WrongArguments = 1210, "HY000", false, "Read the message.";
     /// The master aggregator cannot be reached; usually an election.
@@ -119,6 +121,10 @@ error_table! {
     DataTooLong = 1406, "22001", false, "Give a shorter value.";
     /// Prepared statement is unknown.
     UnknownPrepared = 1243, "HY000", false, "Prepare the statement again.";
+    /// No such savepoint.
+    NoSavepoint = 1305, "42000", false, "Name a savepoint of this transaction.";
+    /// A write in a READ ONLY transaction.
+    ReadOnlyTransaction = 1792, "25006", false, "Commit, and begin a READ WRITE transaction.";
     /// No default value for a column.
     NoDefault = 1364, "HY000", false, "Give a value.";
     /// A user-visible operation cannot be done in the present state of the cluster.

@@ -78,21 +78,16 @@ impl Server {
     }
 
     /// An aggregator that is cut off from the others may name a table that was dropped: a row of it would be nobody's.
-    async fn write(
-        &self,
-        header: &Header,
-        request: WriteRequest,
-    ) -> Result<Result<u64, DataRefusal>, CallRefused> {
-        let leaf = self.leaf()?;
+    fn knows_table(&self, header: &Header, request: &WriteRequest) -> Result<(), DataRefusal> {
         let catalog = self.context.catalog();
         if catalog.table_by_id(request.operation.table()).is_some() {
-            return Ok(leaf.write(request).await);
+            return Ok(());
         }
-        Ok(Err(if catalog.index() < header.catalog_index {
+        Err(if catalog.index() < header.catalog_index {
             DataRefusal::NotPrimary // The table is so new that this leaf has yet to hear of it.
         } else {
             DataRefusal::Failed(SqlError::new(ErrorCode::NoSuchTable, "The table was dropped meanwhile"))
-        }))
+        })
     }
 
     async fn answer(&self, header: &Header, request: Request) -> Result<Response, CallRefused> {
@@ -111,7 +106,37 @@ impl Server {
             Request::Forward(request) => {
                 Response::Forwarded(self.aggregator()?.execute_at_master(request).await)
             }
-            Request::Write(request) => Response::Written(self.write(header, request).await?),
+            Request::Write(request) => {
+                let leaf = self.leaf()?;
+                Response::Written(match self.knows_table(header, &request) {
+                    Ok(()) => leaf.write(request).await,
+                    Err(refusal) => Err(refusal),
+                })
+            }
+            Request::WriteWithin(request, member) => {
+                let leaf = self.leaf()?;
+                Response::WrittenWithin(match self.knows_table(header, &request) {
+                    Ok(()) => leaf.write_within(request, member).await,
+                    Err(refusal) => Err(refusal),
+                })
+            }
+            Request::TakeBack(request) => Response::TakenBack(self.leaf()?.take_back(&request)),
+            Request::Transaction { partition, request } => {
+                Response::Transaction(self.leaf()?.end_transaction(partition, request).await)
+            }
+            Request::Knowledge { transaction, partitions } => {
+                Response::Knowledge(self.leaf()?.knowledge(transaction, header.catalog_index, &partitions))
+            }
+            Request::StillPrepared { partition, epoch, transactions } => {
+                Response::StillPrepared(self.leaf()?.still_prepared(partition, epoch, &transactions))
+            }
+            Request::Waits => Response::Waits(self.leaf()?.waits().into_iter().collect()),
+            Request::NotRunning { incarnation, transactions } => {
+                let aggregator = self.aggregator()?;
+                let another = incarnation != self.context.pulse.incarnation();
+                let over = transactions.into_iter().filter(|id| another || !aggregator.runs(*id));
+                Response::NotRunning(over.collect())
+            }
             Request::Get(request) => Response::Rows(self.leaf()?.get(&request).await),
             Request::Instances => Response::Instances(self.leaf()?.status()),
             Request::ReportLag(reports) => {
@@ -166,8 +191,8 @@ impl Handler for Server {
             Opening::Backup(request) => Ok(self.leaf()?.backup(*request)),
             Opening::Restore(request) => Ok(self.leaf()?.restore(*request)),
             Opening::Copy { partition, copy } => Ok(self.leaf()?.send_copy(partition, copy, inbound)),
-            Opening::Scan(request) => {
-                let (refused, rows) = match self.leaf()?.scan(*request) {
+            Opening::Scan(request, within) => {
+                let (refused, rows) = match self.leaf()?.scan(*request, within).await {
                     Ok(rows) => return Ok(rows),
                     Err(refusal) => (refusal, mpsc::channel(1)),
                 };

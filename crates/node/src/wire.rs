@@ -7,9 +7,10 @@ use baton_catalog::{CatalogRow, Entry, Outcome};
 use baton_failover::LagReport;
 use baton_model::errors::SqlError;
 use baton_model::{
-    ArchivePlace, Blob, CatalogIndex, ClusterId, Datum, Epoch, Key, Lsn, NodeId, PartitionId, StatementId,
-    TableId, TableSchema,
+    ArchivePlace, Blob, CatalogIndex, ClusterId, Datum, Epoch, Incarnation, Key, Lsn, NodeId, PartitionId,
+    StatementId, TableId, TableSchema, TransactionId,
 };
+use baton_replication::transaction::{self, Answer, Origin, Place};
 use baton_sql::{ChangeProgram, ScanRequest, Session};
 use baton_storage::CopyManifest;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,42 @@ pub enum Request {
     Instances,
     /// To the master aggregator: how far is the catalog?
     CatalogIndex,
+    /// To a primary: how a transaction ends, or ended.
+    Transaction {
+        /// The partition.
+        partition: PartitionId,
+        /// The request.
+        request: transaction::Request,
+    },
+    /// To a primary: a statement of a transaction.
+    WriteWithin(WriteRequest, Membership),
+    /// To a primary: take back what statements of a transaction did.
+    TakeBack(TakeBackRequest),
+    /// To a leaf: what is known of a transaction that nobody runs any more?
+    Knowledge {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The partitions to ask, and the epoch that each primary must have at least.
+        partitions: Vec<(PartitionId, Epoch)>,
+    },
+    /// To a primary: which of these transactions are still prepared?
+    StillPrepared {
+        /// The partition.
+        partition: PartitionId,
+        /// In this epoch or a later one.
+        epoch: Epoch,
+        /// The transactions.
+        transactions: Vec<TransactionId>,
+    },
+    /// To an aggregator: which of these transactions does it not run?
+    NotRunning {
+        /// The run of its process that they are of.
+        incarnation: Incarnation,
+        /// The transactions.
+        transactions: Vec<TransactionId>,
+    },
+    /// To a leaf: which transactions wait for which?
+    Waits,
     /// To the master aggregator: these replicas keep primaries of the sender waiting.
     ReportLag(Vec<LagReport>),
     /// To a leaf: bring all rows of your instance to disk, and cut its log.
@@ -144,6 +181,11 @@ pub enum WriteOperation {
         /// Key, encoded row.
         rows: Vec<(Key, Blob)>,
     },
+    /// SELECT … FOR UPDATE: only the locks.
+    Lock {
+        /// Which rows.
+        program: ChangeProgram,
+    },
     /// UPDATE or DELETE.
     Change {
         /// Which rows, and what becomes of them.
@@ -158,7 +200,7 @@ impl WriteOperation {
     pub fn table(&self) -> TableId {
         match self {
             Self::Insert { table, .. } => *table,
-            Self::Change { program, .. } => program.schema.id,
+            Self::Change { program, .. } | Self::Lock { program } => program.schema.id,
         }
     }
 }
@@ -174,6 +216,12 @@ pub enum DataRefusal {
     Busy,
     /// It is about to hand over to another instance. Nothing was done.
     HandingOver,
+    /// What it reads may be committed already, by a transaction whose end is not known here yet. Nothing was done.
+    InDoubt,
+    /// What its transaction did here is gone: it has to be rolled back as a whole.
+    RolledBack,
+    /// Its transaction waits for one that waits for it: it has to be rolled back as a whole.
+    Deadlock,
     /// The statement failed. Nothing was done.
     Failed(SqlError),
     /// The leaf does not know whether what it has read is the present: the master aggregator has not confirmed it
@@ -190,6 +238,71 @@ pub struct GetRequest {
     pub table: TableId,
     /// The keys.
     pub keys: Vec<Key>,
+    /// The transaction that reads, if it has a workspace here.
+    pub within: Option<Within>,
+}
+
+/// A read as a transaction that has a workspace in the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its workspace.
+    pub place: Place,
+    /// Whether it sees only rows that it has locked.
+    pub locked_only: bool,
+}
+
+/// A statement's transaction.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Membership {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Whose it is.
+    pub origin: Origin,
+    /// Its workspace; None if no statement of it was answered by this partition.
+    pub place: Option<Place>,
+    /// The statement's number in it.
+    pub number: u32,
+    /// The oldest statement that may still be taken back.
+    pub keep: u32,
+}
+
+/// A statement of a transaction was carried out, and can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenWithin {
+    /// Where.
+    pub place: Place,
+    /// The rows it affected.
+    pub affected_rows: u64,
+    /// Whether there is anything to commit.
+    pub has_written: bool,
+}
+
+/// Takes back what statements did.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TakeBackRequest {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its workspace.
+    pub place: Place,
+    /// What came after this statement goes.
+    pub after: u32,
+}
+
+/// What a primary knows of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Knowledge {
+    /// It was committed.
+    Committed,
+    /// Something of it is going on here.
+    Undecided,
+    /// Nothing, although nothing as young as it was forgotten.
+    Nothing,
+    /// Nothing, and that may have been forgotten.
+    Forgotten,
 }
 
 /// How one instance is.
@@ -230,6 +343,20 @@ pub enum Response {
     Instances(Vec<InstanceStatus>),
     /// To [`Request::CatalogIndex`]: everything up to here is committed; None is no master aggregator.
     CatalogIndex(Option<CatalogIndex>),
+    /// To [`Request::Transaction`].
+    Transaction(Answer),
+    /// To [`Request::WriteWithin`].
+    WrittenWithin(Result<WrittenWithin, DataRefusal>),
+    /// To [`Request::TakeBack`].
+    TakenBack(Result<WrittenWithin, DataRefusal>),
+    /// To [`Request::Knowledge`]: of those partitions that could say it.
+    Knowledge(Vec<(PartitionId, Knowledge)>),
+    /// To [`Request::StillPrepared`]: None if it cannot say.
+    StillPrepared(Option<Vec<TransactionId>>),
+    /// To [`Request::NotRunning`].
+    NotRunning(Vec<TransactionId>),
+    /// To [`Request::Waits`]: who waits for whom.
+    Waits(Vec<(TransactionId, TransactionId)>),
     /// To [`Request::ReportLag`]: whether it is the master aggregator, and has decided what it decides.
     LagHeard(bool),
     /// To [`Request::Snapshot`]: the rows that are on disk are as of this LSN.
@@ -254,7 +381,7 @@ pub enum Opening {
         partition: PartitionId,
     },
     /// "Send me these rows." Answered by [`ScanNews`].
-    Scan(Box<ScanRequest>),
+    Scan(Box<ScanRequest>, Option<Within>),
     /// To a primary: "Write your partition to an archive." Answered by [`ArchiveNews`].
     Backup(Box<BackupRequest>),
     /// To a primary: "Take in what an archive has of your partition." Answered by [`ArchiveNews`].

@@ -28,7 +28,7 @@ fn texts(columns: &[&str], rows: Vec<Vec<Datum>>) -> ResultSet {
 }
 
 /// The answer to a SHOW. None is one that needs more than catalog and session: AGGREGATORS, LEAVES, CLUSTER STATUS,
-/// PARTITIONS, PROCESSLIST and EXPLAIN of an operator's plan.
+/// PARTITIONS, PROCESSLIST, TRANSACTION OUTCOME and EXPLAIN of an operator's plan.
 ///
 /// # Errors
 /// 1046, 1049 and 1146 for databases and tables that are not there.
@@ -70,7 +70,7 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         Show::Warnings => answer(&[("Level", TEXT), ("Code", NUMBER), ("Message", TEXT)], Vec::new()),
         Show::Engines => texts(
             &["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"],
-            vec![["Baton", "DEFAULT", "Replicated rows", "NO", "NO", "NO"].map(text).into()],
+            vec![["Baton", "DEFAULT", "Replicated rows", "YES", "NO", "YES"].map(text).into()],
         ),
         Show::Collation { filter } => narrow(collations(), filter, &context)?,
         Show::CharacterSet { filter } => {
@@ -95,7 +95,8 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         | Show::ClusterStatus
         | Show::Partitions { .. }
         | Show::Plan(_)
-        | Show::Processlist => return Ok(None),
+        | Show::Processlist
+        | Show::TransactionOutcome { .. } => return Ok(None),
     }))
 }
 

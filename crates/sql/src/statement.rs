@@ -37,11 +37,20 @@ pub enum Statement {
     /// `USE db`.
     Use(String),
     /// BEGIN and START TRANSACTION.
-    Begin,
+    Begin {
+        /// READ ONLY.
+        read_only: bool,
+    },
     /// COMMIT.
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// `SAVEPOINT name`; names are without case.
+    Savepoint(String),
+    /// `ROLLBACK TO [SAVEPOINT] name`.
+    RollbackTo(String),
+    /// `RELEASE SAVEPOINT name`.
+    ReleaseSavepoint(String),
 }
 
 /// What a variable of a session is set to.
@@ -260,6 +269,25 @@ pub struct Query {
     pub(crate) ast: Box<ast::Query>,
     /// The text of each item of the outermost SELECT list as it was written; empty where it is not known.
     pub(crate) items: Vec<String>,
+    /// FOR UPDATE or FOR SHARE, of the one table that it reads. The tree does not say it again.
+    pub(crate) locks: bool,
+}
+
+impl Query {
+    /// The rows that FOR UPDATE locks, as a DELETE would find them; None without such a clause.
+    #[must_use]
+    pub fn locking(&self) -> Option<ChangeStatement> {
+        let select = match &*self.ast.body {
+            ast::SetExpr::Select(select) if self.locks => select,
+            _ => return None,
+        };
+        let [from] = select.from.as_slice() else { return None };
+        if !from.joins.is_empty() {
+            return None;
+        }
+        let (table, alias) = crate::parse::plain_table(&from.relation)?;
+        Some(ChangeStatement { table, alias, assignments: None, predicate: select.selection.clone() })
+    }
 }
 
 /// What narrows a SHOW.
@@ -388,6 +416,11 @@ pub enum Show {
     },
     /// `SHOW GRANTS`.
     Grants,
+    /// `SHOW TRANSACTION OUTCOME 'id'`.
+    TransactionOutcome {
+        /// What `@@baton_transaction_id` said.
+        id: String,
+    },
     /// `SHOW PLUGINS`, `SHOW TRIGGERS`, `SHOW PROCEDURE STATUS`, `SHOW FUNCTION STATUS`: always empty.
     Nothing {
         /// The names of the columns of the empty answer.

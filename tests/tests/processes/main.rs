@@ -19,3 +19,4 @@ mod strangers;
 mod swallowed;
 mod swift;
 mod toolbox;
+mod transactions;

@@ -15,7 +15,7 @@ pub static CLUSTER: Shared =
     Shared { name: "three voters and a pair", spec: || ClusterSpec::new(3, 2), database: None };
 
 /// A database of this test alone.
-async fn database(cluster: &Cluster, name: &str) -> Result<Client> {
+pub async fn database(cluster: &Cluster, name: &str) -> Result<Client> {
     let mut client = cluster.conn("a2").await?;
     client.run(&format!("DROP DATABASE IF EXISTS {name}")).await?;
     client.run(&format!("CREATE DATABASE {name} PARTITIONS 4")).await?;
@@ -24,7 +24,7 @@ async fn database(cluster: &Cluster, name: &str) -> Result<Client> {
 }
 
 /// A connection that uses a database.
-async fn using(cluster: &Cluster, node: &str, name: &str) -> Result<Client> {
+pub async fn using(cluster: &Cluster, node: &str, name: &str) -> Result<Client> {
     let mut client = cluster.conn(node).await?;
     client.run(&format!("USE {name}")).await?;
     Ok(client)

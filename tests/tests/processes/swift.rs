@@ -14,7 +14,7 @@ use crate::stage::{
     taken_over,
 };
 
-static CLUSTER: Shared = Shared {
+pub static CLUSTER: Shared = Shared {
     name: "three voters and four leaves under swift",
     spec: || ClusterSpec::new(3, 4).policy("swift"),
     database: Some("PARTITIONS 8"),

@@ -1,7 +1,8 @@
 //! Nodes: joining, leaving, failing, returning.
 
 use baton_model::{
-    AggregatorRole, ClusterId, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState,
+    AggregatorRole, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId,
+    SyncState,
 };
 
 use super::Step;
@@ -61,6 +62,7 @@ impl Step<'_> {
             state: NodeState::Online,
             incarnation: new.incarnation,
             store: new.store,
+            offline_at: CatalogIndex(0),
         };
         let kind = if leaf { event_type::LEAF_ADD } else { event_type::AGGREGATOR_ADD };
         self.event(Severity::Notice, kind, Some(id), format!("{} added as {id}", node.address()));
@@ -82,6 +84,7 @@ impl Step<'_> {
     }
 
     pub(super) fn set_node_offline(&mut self, id: NodeId, incarnation: Incarnation, reason: &str) -> Outcome {
+        let index = self.catalog.index;
         let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
         if node.incarnation != incarnation {
             return Err(Rejection::OtherIncarnation(id));
@@ -90,6 +93,7 @@ impl Step<'_> {
             return Err(Rejection::NoChange(id));
         }
         node.state = NodeState::Offline;
+        node.offline_at = index;
         let text = format!("{} {}: {reason}", node.role, node.address());
         self.changed.insert(RowKey::Node(id));
         self.event(Severity::Warning, event_type::NODE_OFFLINE, Some(id), text);

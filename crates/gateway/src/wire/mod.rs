@@ -62,3 +62,5 @@ pub(crate) mod capability {
 
 /// `SERVER_STATUS_AUTOCOMMIT`: every statement commits by itself.
 pub(crate) const STATUS_AUTOCOMMIT: u16 = 2;
+/// `SERVER_STATUS_IN_TRANS`: a transaction is open.
+pub(crate) const STATUS_IN_TRANSACTION: u16 = 1;

@@ -9,9 +9,9 @@ use super::bytes::Put;
 use super::handshake::UTF8MB4;
 use super::packet::{PacketStream, WireError};
 use super::text::{Unfit, text_of};
-use super::{STATUS_AUTOCOMMIT, capability};
+use super::{STATUS_AUTOCOMMIT, STATUS_IN_TRANSACTION, capability};
 use crate::limits::FIELDS_MAX;
-use crate::session::{Answer, AnswerColumn};
+use crate::session::{Answer, AnswerColumn, TransactionStatus};
 
 /// NULL in a row of the text protocol.
 const TEXT_NULL: u8 = 0xfb;
@@ -44,11 +44,23 @@ pub(crate) fn error_packet(error: &SqlError) -> Vec<u8> {
     packet
 }
 
-fn ok_packet(header: u8, affected_rows: u64, last_insert_id: u64, info: &str) -> Vec<u8> {
+/// The flags that say it.
+fn flags(status: TransactionStatus) -> u16 {
+    let autocommit = if status.autocommit { STATUS_AUTOCOMMIT } else { 0 };
+    autocommit | if status.open { STATUS_IN_TRANSACTION } else { 0 }
+}
+
+fn ok_packet(
+    header: u8,
+    affected_rows: u64,
+    last_insert_id: u64,
+    status: TransactionStatus,
+    info: &str,
+) -> Vec<u8> {
     let mut packet = vec![header];
     packet.put_lenenc_int(affected_rows);
     packet.put_lenenc_int(last_insert_id);
-    packet.put_u16(STATUS_AUTOCOMMIT);
+    packet.put_u16(flags(status));
     packet.put_u16(0);
     // The documentation says "the rest of the packet"; the server has always sent a length, and clients expect it.
     if !info.is_empty() {
@@ -61,11 +73,12 @@ fn ok_packet(header: u8, affected_rows: u64, last_insert_id: u64, info: &str) ->
 pub(crate) struct Replies<'a, S> {
     pub(crate) stream: &'a mut PacketStream<S>,
     pub(crate) capabilities: u32,
+    pub(crate) status: TransactionStatus,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Replies<'_, S> {
     pub(crate) fn ok(&mut self) {
-        self.stream.push(&ok_packet(0, 0, 0, ""));
+        self.stream.push(&ok_packet(0, 0, 0, self.status, ""));
     }
 
     pub(crate) fn error(&mut self, error: &SqlError) {
@@ -80,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Replies<'_, S> {
     /// The end of rows, or of what would have been rows.
     pub(crate) fn end_of_rows(&mut self) {
         if self.capabilities & capability::DEPRECATE_EOF != 0 {
-            self.stream.push(&ok_packet(0xfe, 0, 0, ""));
+            self.stream.push(&ok_packet(0xfe, 0, 0, self.status, ""));
         } else {
             self.eof();
         }
@@ -89,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Replies<'_, S> {
     fn eof(&mut self) {
         let mut packet = vec![0xfe];
         packet.put_u16(0);
-        packet.put_u16(STATUS_AUTOCOMMIT);
+        packet.put_u16(flags(self.status));
         self.stream.push(&packet);
     }
 
@@ -97,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Replies<'_, S> {
     pub(crate) async fn answer(&mut self, answer: &Answer, rendering: Rendering) -> Result<(), WireError> {
         match answer {
             Answer::Done { affected_rows, last_insert_id, info } => {
-                self.stream.push(&ok_packet(0, *affected_rows, *last_insert_id, info));
+                self.stream.push(&ok_packet(0, *affected_rows, *last_insert_id, self.status, info));
             }
             Answer::Rows { columns, .. } if columns.is_empty() || columns.len() > FIELDS_MAX => {
                 self.error(&SqlError::new(

@@ -137,7 +137,7 @@ impl Aggregator {
                 let mut bound = match bind_insert(&insert, &catalog, &session)? {
                     InsertPlan::Rows(bound) => bound,
                     InsertPlan::Select { query, target } => {
-                        let scanner = Arc::new(LeafScanner(Arc::clone(self)));
+                        let scanner = Arc::new(LeafScanner(Arc::clone(self), None));
                         target.bind(execute_query(&query, Arc::clone(&catalog), &session, scanner).await?)?
                     }
                 };

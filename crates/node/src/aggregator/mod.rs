@@ -13,6 +13,7 @@ mod long;
 mod maintenance;
 mod master;
 mod members;
+mod outcome;
 mod plans;
 mod positions;
 mod reference;
@@ -22,15 +23,16 @@ mod show;
 mod show_plans;
 mod supervisor;
 mod switchover;
+mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Decision as Record};
 use baton_consensus::{ControlConfig, ControlGroup, RaftWire, Status, WireError};
-use baton_model::NodeId;
 use baton_model::limits::HEARTBEAT_INTERVAL_MS;
+use baton_model::{NodeId, TransactionId};
 use baton_policy::DecisionPoint;
 use baton_policy_host::{Binding, Bindings, Decider, Module, PolicyHost};
 use baton_transport::heartbeat::HeartbeatShell;
@@ -73,6 +75,8 @@ pub struct Aggregator {
     reference_writes: tokio::sync::Mutex<()>,
     /// The backups and restores that this node carries out as the master aggregator.
     long: LongStatements,
+    /// The transactions of its clients that are open.
+    transactions: Mutex<BTreeSet<TransactionId>>,
     /// How far the logs of all instances are, while this node is the master aggregator.
     positions: Positions,
     /// What leaves may show of what they read, while this node is the master aggregator.
@@ -133,6 +137,7 @@ impl Aggregator {
             auto_increment: AutoIncrement::default(),
             reference_writes: tokio::sync::Mutex::default(),
             long: LongStatements::default(),
+            transactions: Mutex::default(),
             positions: Positions::default(),
             leases,
             fallbacks: Reported::default(),

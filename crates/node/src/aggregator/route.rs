@@ -19,18 +19,21 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use super::Aggregator;
+use super::transaction::Reading;
 use crate::context::AskError;
 use crate::wire::{
-    DataRefusal, GetRequest, Opening, Request, Response, ScanNews, WriteOperation, WriteRequest, decode,
-    encode,
+    DataRefusal, GetRequest, Opening, Request, Response, ScanNews, Within, WriteOperation, WriteRequest,
+    decode, encode,
 };
 
 /// Between two attempts, if nothing tells that it is worth one earlier.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// How an attempt went.
-enum Attempt<T> {
+pub enum Attempt<T> {
+    /// It was answered.
     Done(T),
+    /// It was answered with this error.
     Failed(SqlError),
     /// Nothing was done.
     NotYet(String),
@@ -78,7 +81,11 @@ impl Aggregator {
         }
     }
 
-    async fn through_failover<T, F: Future<Output = Attempt<T>> + Send>(
+    /// Attempts something at a partition's primary, and at the next one, until it is answered.
+    ///
+    /// # Errors
+    /// What the primary says; 1777 if surely nothing was done in time, 1180 if that is unknown.
+    pub async fn through_failover<T, F: Future<Output = Attempt<T>> + Send>(
         &self,
         partition: PartitionId,
         attempt: impl Fn(String) -> F + Send,
@@ -167,8 +174,9 @@ impl Aggregator {
         partition: PartitionId,
         table: TableId,
         keys: Vec<Key>,
+        within: Option<Within>,
     ) -> Result<Vec<Option<Vec<u8>>>, SqlError> {
-        let request = Request::Get(GetRequest { partition, table, keys });
+        let request = Request::Get(GetRequest { partition, table, keys, within });
         let found = self
             .through_failover(partition, |address| async {
                 let address = address;
@@ -192,8 +200,14 @@ fn known_undone(error: SqlError) -> SqlError {
     error
 }
 
-fn refused<T>(refusal: DataRefusal) -> Attempt<T> {
+/// What a leaf's refusal makes of an attempt.
+pub fn refused<T>(refusal: DataRefusal) -> Attempt<T> {
     match refusal {
+        DataRefusal::InDoubt => Attempt::NotYet("the end of a transaction there is not known yet".into()),
+        DataRefusal::RolledBack | DataRefusal::Deadlock => {
+            let text = "What the transaction did in a partition is gone; try restarting transaction";
+            Attempt::Failed(SqlError::new(ErrorCode::Deadlock, text))
+        }
         DataRefusal::NotPrimary => Attempt::NotYet("the leaf is not its primary (yet)".into()),
         DataRefusal::NoLease => Attempt::NotYet("the leaf has no lease to read".into()),
         DataRefusal::Busy => Attempt::NotYet("too many writes wait there".into()),
@@ -218,9 +232,9 @@ impl Patience {
     }
 }
 
-/// Scans through an aggregator.
+/// Scans through an aggregator; for a transaction, as it reads.
 #[derive(Clone)]
-pub struct LeafScanner(pub std::sync::Arc<Aggregator>);
+pub struct LeafScanner(pub std::sync::Arc<Aggregator>, pub Option<Reading>);
 
 impl std::fmt::Debug for LeafScanner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -233,7 +247,8 @@ impl Scanner for LeafScanner {
     /// Up to the first batch a scan goes through a failover; after it, a lost leaf is the query's error.
     async fn scan(&self, request: ScanRequest) -> Result<BatchStream, SqlError> {
         let partition = request.partition;
-        let opening = Opening::Scan(Box::new(request));
+        let within = self.1.as_ref().and_then(|reading| reading.of(partition, request.schema.id));
+        let opening = Opening::Scan(Box::new(request), within);
         let begun = self
             .0
             .through_failover(partition, |address| async {

@@ -5,26 +5,32 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_catalog::Catalog;
-use baton_gateway::{Answer, Client, PasswordHash, PreparedShape, Session as GatewaySession, Sessions};
+use baton_gateway::{
+    Answer, Client, PasswordHash, PreparedShape, Session as GatewaySession, Sessions, TransactionStatus,
+};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::STATEMENT_ROWS_MAX;
 use baton_model::{
-    Blob, DatabaseId, Datum, Key, PartitionId, Row, StatementId, TableKind, decode_row, encode_row,
+    Blob, DatabaseId, Datum, Key, PartitionId, Row, StatementId, TableId, TableKind, decode_row, encode_row,
 };
 use baton_sql::{
-    BoundChange, BoundInsert, ClusterStatement, InsertPlan, Partitions, Place, PointGet, Query, ReadPlan,
-    Session, Statement, answer_show, bind_change, bind_insert, classify, execute_query, explain_query,
-    ordinal, plan_read, row_key,
+    BoundChange, BoundInsert, ChangeProgram, ClusterStatement, InsertPlan, Partitions, Place, PointGet,
+    Query, ReadPlan, Session, Statement, answer_show, bind_change, bind_insert, classify, execute_query,
+    explain_query, ordinal, plan_read, row_key,
 };
 use futures::future::join_all;
 
 use super::Aggregator;
 use super::route::LeafScanner;
+use super::transaction::{Failure, Transaction, no_savepoint};
 use crate::local_sql::{
     answer, asks_identity, identity, node_variables, password_hash, session_of, shape, with_parameters,
 };
 use crate::server::wall_clock_us;
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, WriteOperation};
+
+/// The variable that says the id of the open transaction; empty while there is none.
+const TRANSACTION_ID: &str = "baton_transaction_id";
 
 /// The sessions of an aggregator.
 pub struct ClientSessions(pub Arc<Aggregator>);
@@ -36,27 +42,11 @@ pub struct ClientSession {
     session: Session,
     /// Whether the count of an UPDATE is to be that of the rows it found.
     counts_found_rows: bool,
-    /// Whether a statement has, or may have, written rows since the last COMMIT: each statement commits by itself.
-    written: bool,
-}
-
-/// What became of a write in several partitions, if not all carried it out.
-struct PartlyWritten {
-    error: SqlError,
-    /// How many surely did.
-    carried_out: usize,
-}
-
-impl PartlyWritten {
-    fn may_have_written(&self) -> bool {
-        self.carried_out > 0 || self.error.code == ErrorCode::OutcomeUnknown
-    }
-}
-
-impl From<SqlError> for PartlyWritten {
-    fn from(error: SqlError) -> Self {
-        Self { error, carried_out: 0 }
-    }
+    /// The transaction that is open: since BEGIN, or with autocommit off since the first statement that wrote or locked.
+    transaction: Option<Transaction>,
+    /// With autocommit off, whether a reference table was, or may have been, written since the last COMMIT or ROLLBACK:
+    /// that is committed, and cannot be rolled back.
+    reference_written: bool,
 }
 
 impl Sessions for ClientSessions {
@@ -72,7 +62,8 @@ impl Sessions for ClientSessions {
             user: client.user.clone(),
             session: session_of(client),
             counts_found_rows: client.counts_found_rows,
-            written: false,
+            transaction: None,
+            reference_written: false,
         }
     }
 }
@@ -116,6 +107,10 @@ impl GatewaySession for ClientSession {
     fn database(&self) -> Option<&str> {
         self.session.database.as_deref()
     }
+
+    fn transaction_status(&self) -> TransactionStatus {
+        TransactionStatus { autocommit: !self.session.has_autocommit_off(), open: self.transaction.is_some() }
+    }
 }
 
 fn done(affected_rows: u64, last_insert_id: u64) -> Answer {
@@ -148,7 +143,10 @@ impl ClientSession {
         let master = status
             .leader
             .map(|leader| if status.is_leader { "self".to_owned() } else { catalog.address_of(leader) });
-        self.session.node_variables = node_variables(&self.aggregator.context, master);
+        let mut variables = node_variables(&self.aggregator.context, master);
+        let id = self.transaction.as_ref().map_or_else(String::new, |open| open.id().to_string());
+        Arc::make_mut(&mut variables).insert(TRANSACTION_ID.into(), id);
+        self.session.node_variables = variables;
         if let Statement::Cluster(ClusterStatement::BootstrapAggregator { host, port }) = &statement {
             self.aggregator.bootstrap(host, *port).await?;
             return Ok(Answer::done());
@@ -166,6 +164,12 @@ impl ClientSession {
                 Err(SqlError::new(ErrorCode::OperationRefused, text))
             }
             Place::Master => {
+                match statement {
+                    Statement::Insert(_) | Statement::Change(_) => self.may_write_reference()?,
+                    // As in MySQL: what changes the schema commits what was open.
+                    Statement::Schema(_) | Statement::Cluster(_) => self.commit().await?,
+                    _ => {}
+                }
                 let writes = matches!(statement, Statement::Insert(_) | Statement::Change(_));
                 self.at_master(sql, parameters, writes).await
             }
@@ -180,28 +184,41 @@ impl ClientSession {
                 None => self.aggregator.show(&show, catalog, self.session.database.as_deref()).await,
             },
             Statement::SetSession(assignments) => {
+                let was_off = self.session.has_autocommit_off();
                 self.session.assign(&assignments, catalog)?;
+                if was_off && !self.session.has_autocommit_off() {
+                    self.commit().await?;
+                }
                 Ok(Answer::done())
             }
             Statement::Use(name) => self.use_database(&name).await.map(|()| Answer::done()),
-            Statement::Begin => Err(SqlError::new(
-                ErrorCode::NotSupported,
-                "Transactions over several statements are not supported yet; each statement commits by itself",
-            )),
-            Statement::Commit => {
-                self.written = false;
+            Statement::Begin { read_only } => {
+                self.commit().await?;
+                self.transaction = Some(Transaction::begin(&self.aggregator, read_only));
                 Ok(Answer::done())
             }
-            Statement::Rollback if std::mem::take(&mut self.written) && self.session.has_autocommit_off() => {
-                Err(SqlError::new(
-                    ErrorCode::NotSupported,
-                    "Cannot roll back: each statement has committed by itself; transactions are not supported yet",
-                ))
+            Statement::Commit => self.commit().await.map(|()| Answer::done()),
+            Statement::Rollback => self.rollback().await.map(|()| Answer::done()),
+            Statement::Savepoint(name) => {
+                if self.session.has_autocommit_off() {
+                    self.open();
+                }
+                // Outside of a transaction it is gone with its own statement.
+                self.transaction.as_mut().map_or(Ok(()), |open| open.savepoint(&name))?;
+                Ok(Answer::done())
             }
-            Statement::Rollback => Ok(Answer::done()),
+            Statement::RollbackTo(name) => {
+                let open = self.transaction.as_mut().ok_or_else(|| no_savepoint(&name))?;
+                let outcome = open.rollback_to(&name).await;
+                self.settle(outcome).await.map(|()| Answer::done())
+            }
+            Statement::ReleaseSavepoint(name) => {
+                self.transaction.as_mut().ok_or_else(|| no_savepoint(&name))?.release(&name)?;
+                Ok(Answer::done())
+            }
             Statement::Query(query) => self.select(&query, catalog).await,
             Statement::Explain(query) => {
-                let scanner = Arc::new(LeafScanner(Arc::clone(&self.aggregator)));
+                let scanner = self.scanner(None);
                 explain_query(&query, Arc::clone(catalog), &self.session, scanner).await.map(answer)
             }
             _ => Err(SqlError::new(ErrorCode::NotSupported, "This statement is not supported here")),
@@ -215,7 +232,7 @@ impl ClientSession {
             Ok(_) => true,
             Err(error) => error.code == ErrorCode::OutcomeUnknown,
         };
-        self.written |= writes && may_have_written;
+        self.reference_written |= writes && may_have_written && self.session.has_autocommit_off();
         let ForwardAnswer { affected_rows, last_insert_id, index } = answered?;
         self.aggregator.wait_for_index(index).await;
         if last_insert_id > 0 {
@@ -275,7 +292,7 @@ impl ClientSession {
                 let mut bound = match bind_insert(&insert, catalog, &self.session)? {
                     InsertPlan::Rows(bound) => bound,
                     InsertPlan::Select { query, target } => {
-                        let scanner = Arc::new(LeafScanner(Arc::clone(&self.aggregator)));
+                        let scanner = self.scanner(None);
                         let rows = execute_query(&query, Arc::clone(catalog), &self.session, scanner).await?;
                         target.bind(rows)?
                     }
@@ -288,21 +305,11 @@ impl ClientSession {
             }
             Statement::Change(change) => {
                 let bound = bind_change(&change, catalog, &self.session)?;
-                let written = self.change(bound, catalog).await;
-                self.note_written(written).map(|affected| done(affected, 0))
+                self.change(bound, catalog).await.map(|affected| done(affected, 0))
             }
             Statement::Query(query) => self.select(&query, catalog).await,
             other => self.local(other, catalog).await,
         }
-    }
-
-    /// Remembers whether a write may have changed something.
-    fn note_written(&mut self, written: Result<u64, PartlyWritten>) -> Result<u64, SqlError> {
-        self.written |= match &written {
-            Ok(affected) => *affected > 0,
-            Err(partly) => partly.may_have_written(),
-        };
-        written.map_err(|partly| partly.error)
     }
 
     /// Writes new rows, and answers with their number and the first AUTO_INCREMENT value among them, or 0.
@@ -313,25 +320,22 @@ impl ClientSession {
     ) -> Result<(u64, u64), SqlError> {
         let missing = bound.auto_increment_missing.clone();
         let first = self.aggregator.number_rows(bound).await?;
-        let mut written = self.insert(bound, catalog).await;
-        let is_taken = |partly: &PartlyWritten| {
-            partly.error.code == ErrorCode::DuplicateEntry && !partly.may_have_written()
-        };
+        let written = self.insert(bound, catalog).await;
+        let is_taken = |error: &SqlError| error.code == ErrorCode::DuplicateEntry;
         if first > 0 && written.as_ref().is_err_and(is_taken) {
             // Somebody has used values of this aggregator's block. A new one begins above all that were ever given.
             self.aggregator.forget_auto_increment(bound.schema.id);
             bound.auto_increment_missing = missing;
             let first = self.aggregator.number_rows(bound).await?;
-            written = self.insert(bound, catalog).await;
-            return self.note_written(written).map(|affected| (affected, first));
+            return self.insert(bound, catalog).await.map(|affected| (affected, first));
         }
-        self.note_written(written).map(|affected| (affected, first))
+        written.map(|affected| (affected, first))
     }
 
-    async fn insert(&self, bound: &BoundInsert, catalog: &Catalog) -> Result<u64, PartlyWritten> {
+    async fn insert(&mut self, bound: &BoundInsert, catalog: &Catalog) -> Result<u64, SqlError> {
         if bound.rows.len() > STATEMENT_ROWS_MAX {
             let text = format!("A statement writes at most {STATEMENT_ROWS_MAX} rows");
-            return Err(SqlError::new(ErrorCode::TooBig, text).into());
+            return Err(SqlError::new(ErrorCode::TooBig, text));
         }
         let schema = &bound.schema;
         let partitions = partitions_of(catalog, schema.database)?;
@@ -346,62 +350,149 @@ impl ClientSession {
             let operation = WriteOperation::Insert { table: schema.id, replace: bound.replace, rows };
             (PartitionId { database: schema.database, ordinal: place }, operation)
         });
-        self.write(statement, operations.collect()).await
+        let operations = operations.collect();
+        self.write(statement, operations).await
     }
 
-    async fn change(&self, bound: BoundChange, catalog: &Catalog) -> Result<u64, PartlyWritten> {
-        let database = bound.schema.database;
-        let ordinals: BTreeSet<u32> = match bound.partitions {
-            Partitions::All => (0..partitions_of(catalog, database)?).collect(),
-            Partitions::These(ordinals) => ordinals.into_iter().collect(),
-        };
-        let operations = ordinals.into_iter().map(|ordinal| {
-            let count_found = self.counts_found_rows;
-            let operation = WriteOperation::Change { program: bound.program.clone(), count_found };
-            (PartitionId { database, ordinal }, operation)
-        });
-        self.write(StatementId(rand::random()), operations.collect()).await
+    async fn change(&mut self, bound: BoundChange, catalog: &Catalog) -> Result<u64, SqlError> {
+        let count_found = self.counts_found_rows;
+        let operations =
+            operations_of(&bound, catalog, |program| WriteOperation::Change { program, count_found })?;
+        self.write(StatementId(rand::random()), operations).await
     }
 
-    /// One statement, partition by partition, all at the same time. It is atomic in each partition; if one fails, the
-    /// error says what was done in the others.
+    /// One statement: in the open transaction, or as its own.
     async fn write(
-        &self,
+        &mut self,
         statement: StatementId,
-        operations: Vec<(PartitionId, WriteOperation)>,
-    ) -> Result<u64, PartlyWritten> {
-        let count = operations.len();
-        let writes = operations
-            .into_iter()
-            .map(|(partition, operation)| self.aggregator.write(partition, statement, operation));
-        let mut affected = 0;
-        let mut carried_out = 0;
-        let mut first_error: Option<SqlError> = None;
-        for outcome in join_all(writes).await {
-            match outcome {
-                Ok(rows) => {
-                    affected += rows;
-                    carried_out += 1;
-                }
-                // What is unknown outweighs what failed.
-                Err(error) if error.code == ErrorCode::OutcomeUnknown => first_error = Some(error),
-                Err(error) => drop(first_error.get_or_insert(error)),
+        mut operations: Vec<(PartitionId, WriteOperation)>,
+    ) -> Result<u64, SqlError> {
+        if self.session.has_autocommit_off() && !operations.is_empty() {
+            if self.reference_written {
+                return Err(SqlError::new(
+                    ErrorCode::OperationRefused,
+                    "A reference table was written, and that is committed: COMMIT before you write to other tables",
+                ));
             }
+            self.open();
         }
-        match first_error {
-            None => Ok(affected),
-            Some(mut error) => {
-                if carried_out > 0 {
-                    error.message.push_str(&format!(
-                        " (in {carried_out} of {count} partitions the statement was carried out; it is atomic in each partition only)"
-                    ));
-                }
-                Err(PartlyWritten { error, carried_out })
+        if let Some(open) = &mut self.transaction {
+            if open.read_only {
+                let text = "Cannot execute statement in a READ ONLY transaction";
+                return Err(SqlError::new(ErrorCode::ReadOnlyTransaction, text));
+            }
+            let outcome = open.write(operations).await;
+            return self.settle(outcome).await;
+        }
+        match operations.pop() {
+            None => Ok(0),
+            // One partition needs nobody else.
+            Some((partition, operation)) if operations.is_empty() => {
+                self.aggregator.write(partition, statement, operation).await
+            }
+            Some(last) => {
+                operations.push(last);
+                self.aggregator.write_everywhere(&operations).await
             }
         }
     }
 
-    async fn select(&self, query: &Query, catalog: &Arc<Catalog>) -> Result<Answer, SqlError> {
+    /// Opens a transaction, unless one is open.
+    fn open(&mut self) {
+        if self.transaction.is_none() {
+            self.transaction = Some(Transaction::begin(&self.aggregator, false));
+        }
+    }
+
+    /// Commits what is open, if anything is.
+    async fn commit(&mut self) -> Result<(), SqlError> {
+        self.reference_written = false;
+        match self.transaction.take() {
+            Some(open) => open.commit().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), SqlError> {
+        if let Some(open) = self.transaction.take() {
+            open.rollback().await;
+        }
+        if std::mem::take(&mut self.reference_written) {
+            return Err(SqlError::new(
+                ErrorCode::NotSupported,
+                "Cannot roll back the write to a reference table: it has committed by itself",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a statement of the open transaction came to. One that cannot go on is rolled back.
+    async fn settle<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, SqlError> {
+        match outcome {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Statement(error)) => Err(error),
+            Err(Failure::Transaction(error)) => {
+                if let Some(open) = self.transaction.take() {
+                    open.rollback().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A write to a reference table commits by itself, so it is refused where a client would take it for a part of
+    /// something that can be rolled back.
+    fn may_write_reference(&self) -> Result<(), SqlError> {
+        let Some(open) = &self.transaction else { return Ok(()) };
+        if open.read_only {
+            let text = "Cannot execute statement in a READ ONLY transaction";
+            return Err(SqlError::new(ErrorCode::ReadOnlyTransaction, text));
+        }
+        let text = "A write to a reference table commits by itself and is no part of a transaction: COMMIT or ROLLBACK first, then write to it";
+        Err(SqlError::new(ErrorCode::OperationRefused, text))
+    }
+
+    /// How queries reach the leaves: in a transaction, as it reads.
+    fn scanner(&self, locked: Option<TableId>) -> Arc<LeafScanner> {
+        let reading = self.transaction.as_ref().map(|open| open.reading(locked));
+        Arc::new(LeafScanner(Arc::clone(&self.aggregator), reading))
+    }
+
+    /// A query; in a transaction, FOR UPDATE locks its rows first, and then sees no others.
+    async fn select(&mut self, query: &Query, catalog: &Arc<Catalog>) -> Result<Answer, SqlError> {
+        let mut locked = None;
+        if let Some(rows) = query.locking()
+            && (self.transaction.is_some() || self.session.has_autocommit_off())
+        {
+            let bound = bind_change(&rows, catalog, &self.session)?;
+            if bound.schema.kind == TableKind::Reference {
+                let text = "FOR UPDATE of a reference table";
+                return Err(SqlError::new(ErrorCode::NotSupported, format!("{text} is not supported")));
+            }
+            let operations = operations_of(&bound, catalog, |program| WriteOperation::Lock { program })?;
+            self.open();
+            if let Some(open) = &mut self.transaction {
+                let outcome = open.write(operations).await;
+                self.settle(outcome).await?;
+            }
+            locked = Some(bound.schema.id);
+        }
+        let answered = self.read(query, catalog, locked).await;
+        // What it had written is gone where it read.
+        if answered.as_ref().is_err_and(|error| error.code == ErrorCode::Deadlock)
+            && let Some(open) = self.transaction.take()
+        {
+            open.rollback().await;
+        }
+        answered
+    }
+
+    async fn read(
+        &self,
+        query: &Query,
+        catalog: &Arc<Catalog>,
+        locked: Option<TableId>,
+    ) -> Result<Answer, SqlError> {
         match plan_read(query, catalog, &self.session)? {
             ReadPlan::Constant(result) => Ok(answer(result)),
             ReadPlan::Points(points) => {
@@ -409,7 +500,7 @@ impl ClientSession {
                 points.result(rows).map(answer)
             }
             ReadPlan::General => {
-                let scanner = Arc::new(LeafScanner(Arc::clone(&self.aggregator)));
+                let scanner = self.scanner(locked);
                 execute_query(query, Arc::clone(catalog), &self.session, scanner).await.map(answer)
             }
         }
@@ -428,9 +519,11 @@ impl ClientSession {
         for (place, key) in &points.keys {
             by_ordinal.entry(*place).or_default().push(key.clone());
         }
+        let reading = self.transaction.as_ref().map(|open| open.reading(None));
         let gets = by_ordinal.into_iter().map(|(place, keys)| {
             let partition = PartitionId { database: schema.database, ordinal: place };
-            self.aggregator.get(partition, schema.id, keys)
+            let within = reading.as_ref().and_then(|reading| reading.of(partition, schema.id));
+            self.aggregator.get(partition, schema.id, keys, within)
         });
         let mut rows = Vec::new();
         for found in join_all(gets).await {
@@ -440,6 +533,21 @@ impl ClientSession {
         }
         Ok(rows)
     }
+}
+
+/// What a change asks of each partition that it may concern.
+fn operations_of(
+    bound: &BoundChange,
+    catalog: &Catalog,
+    operation: impl Fn(ChangeProgram) -> WriteOperation,
+) -> Result<Vec<(PartitionId, WriteOperation)>, SqlError> {
+    let database = bound.schema.database;
+    let ordinals: BTreeSet<u32> = match &bound.partitions {
+        Partitions::All => (0..partitions_of(catalog, database)?).collect(),
+        Partitions::These(ordinals) => ordinals.iter().copied().collect(),
+    };
+    let of = |ordinal| (PartitionId { database, ordinal }, operation(bound.program_for(ordinal)));
+    Ok(ordinals.into_iter().map(of).collect())
 }
 
 fn partitions_of(catalog: &Catalog, database: DatabaseId) -> Result<u32, SqlError> {

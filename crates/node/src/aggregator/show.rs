@@ -52,6 +52,7 @@ impl Aggregator {
                 show_partitions(catalog, name, *extended)
             }
             Show::Plan(statement) => self.explain_maintenance(statement, catalog).await,
+            Show::TransactionOutcome { id } => self.show_transaction_outcome(id).await,
             Show::Processlist => Ok(table(
                 &[
                     ("Id", NUMBER),

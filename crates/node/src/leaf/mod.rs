@@ -16,12 +16,15 @@ mod lease;
 mod links;
 mod mirror;
 mod orphan;
+mod overlay;
 mod partition;
 mod read;
 mod runs;
 mod tail;
+mod tenure;
 #[cfg(test)]
 mod tests;
+mod within;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +120,7 @@ impl Leaf {
         tripwire::spawn("the catalog's mirror", &shutdown, following);
         let reconciling = Arc::clone(&leaf).reconcile_for_ever(seen);
         tripwire::spawn("the reconciler", &shutdown, reconciling);
+        tripwire::spawn("the keeper of transactions", &shutdown, Arc::clone(&leaf).keep_transactions());
         Ok(leaf)
     }
 

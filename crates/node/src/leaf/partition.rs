@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use baton_catalog::{Catalog, Command, Entry};
 use baton_failover::LagReport;
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
 use baton_model::{Durability, Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
 use baton_replication::{
-    Effect, Event, HandOverError, History, Instance, Known, LockTable, Message, Payload, Record, Saved,
-    Settings, StatementOutcome, View, Write, WriteError,
+    Effect, Event, HandOverError, History, Instance, Known, Message, Payload, Record, Saved, Settings,
+    StatementOutcome, View, Write, WriteError,
 };
 use baton_storage::DataStore;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use super::copy::Copies;
 use super::lag::LagReports;
 use super::links::{LinkKeeper, Links, next_link};
 use super::runs::Runs;
+use super::tenure::Tenure;
 use crate::context::Context;
 use crate::server;
 use crate::tripwire::Tripwire;
@@ -76,30 +77,23 @@ struct Epochs {
 
 /// The way to one running instance.
 pub struct PartitionHandle {
-    /// Shared with everything else in the process.
-    pub(super) context: Arc<Context>,
     id: PartitionId,
     inbox: mpsc::Sender<Input>,
     serving: Arc<ServingEpoch>,
-    irreplaceable: Arc<AtomicBool>,
     status: Arc<ArcSwap<InstanceStatus>>,
-    /// The instance's rows.
-    pub store: Arc<DataStore>,
-    /// The row locks of its primary.
-    pub locks: Mutex<LockTable>,
-    /// Who waits for a row lock, by owner.
-    pub lock_waiters: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// What it has as a primary that serves.
+    tenure: Arc<ArcSwapOption<Tenure>>,
     /// The statements that write here now.
     pub runs: Arc<Runs>,
-    next_owner: AtomicU64,
 }
 
 /// The epoch in which an instance serves clients now; 0 while it does not.
 #[derive(Default)]
-struct ServingEpoch(AtomicU64);
+pub struct ServingEpoch(AtomicU64);
 
 impl ServingEpoch {
-    fn get(&self) -> Option<Epoch> {
+    /// The epoch; None while it does not serve.
+    pub fn get(&self) -> Option<Epoch> {
         Some(Epoch(self.0.load(Ordering::Acquire))).filter(|epoch| *epoch > Epoch(0))
     }
 
@@ -152,16 +146,17 @@ impl PartitionHandle {
         let instance = Instance::open(id, context.node(), saved);
         let (inbox, inputs) = mpsc::channel(INBOX);
         let serving = Arc::new(ServingEpoch::default());
+        let tenure = Arc::new(ArcSwapOption::empty());
         let status = Arc::new(ArcSwap::from_pointee(status_of(&instance)));
-        let irreplaceable = Arc::new(AtomicBool::new(false));
         let task = Task {
-            context: Arc::clone(&context),
+            context,
             store: Arc::clone(&store),
             copies,
             sync: true,
             lag,
             serving: Arc::clone(&serving),
-            irreplaceable: Arc::clone(&irreplaceable),
+            tenure: Arc::clone(&tenure),
+            irreplaceable: Arc::default(),
             status: Arc::clone(&status),
             inbox: inbox.downgrade(),
             links: Links::default(),
@@ -175,19 +170,7 @@ impl PartitionHandle {
             instance,
         };
         tokio::spawn(task.run(inputs));
-        Ok(Arc::new(Self {
-            context,
-            id,
-            inbox,
-            serving,
-            irreplaceable,
-            status,
-            store,
-            locks: Mutex::default(),
-            lock_waiters: Mutex::default(),
-            runs: Arc::default(),
-            next_owner: AtomicU64::new(1),
-        }))
+        Ok(Arc::new(Self { id, inbox, serving, status, tenure, runs: Arc::default() }))
     }
 
     /// Its partition.
@@ -195,25 +178,16 @@ impl PartitionHandle {
         self.id
     }
 
-    /// The epoch in which clients may read and write here now; None if they may not. An instance serves in an epoch
-    /// once and without a break, so what was seen between two equal answers was seen of its primary.
-    pub fn serving_epoch(&self) -> Option<Epoch> {
-        self.serving.get()
-    }
-
-    /// Whether nobody can take its place before it has asked for something; see [`Instance::is_irreplaceable`].
-    pub fn is_irreplaceable(&self) -> bool {
-        self.irreplaceable.load(Ordering::Acquire)
-    }
-
     /// How it is.
     pub fn status(&self) -> InstanceStatus {
         InstanceStatus::clone(&self.status.load())
     }
 
-    /// A number that no other write of this instance has.
-    pub fn next_owner(&self) -> u64 {
-        self.next_owner.fetch_add(1, Ordering::Relaxed)
+    /// What it has as a primary, while it serves. An instance serves in an epoch once and without a break, so what was
+    /// seen while it is this tenure was seen of its primary.
+    pub fn tenure(&self) -> Option<Arc<Tenure>> {
+        let serving = self.serving.get();
+        self.tenure.load_full().filter(|tenure| Some(tenure.epoch()) == serving)
     }
 
     /// Tells it what the catalog says.
@@ -350,6 +324,8 @@ struct Task {
     sync: bool,
     lag: LagReports,
     serving: Arc<ServingEpoch>,
+    tenure: Arc<ArcSwapOption<Tenure>>,
+    /// Whether nobody can take its place before it has asked for something.
     irreplaceable: Arc<AtomicBool>,
     status: Arc<ArcSwap<InstanceStatus>>,
     inbox: mpsc::WeakSender<Input>,
@@ -368,7 +344,7 @@ struct Task {
 /// However the task ends, nobody is served by what it left behind.
 impl Drop for Task {
     fn drop(&mut self) {
-        self.serving.clear();
+        self.serve_no_more();
     }
 }
 
@@ -405,7 +381,7 @@ impl Task {
             for input in batch.drain(..) {
                 match input {
                     Input::Stop { done } => {
-                        self.serving.clear();
+                        self.serve_no_more();
                         drop(self.keeper.take());
                         let _ = done.send(());
                         return;
@@ -440,7 +416,7 @@ impl Task {
             for effect in effects {
                 if let Err(error) = self.carry_out(effect).await {
                     error!(partition = %self.instance.partition(), %error, "the disk failed; this leaf stops");
-                    self.serving.clear();
+                    self.serve_no_more();
                     self.context.shutdown.cancel();
                     return;
                 }
@@ -448,6 +424,30 @@ impl Task {
             if !quiet {
                 self.status.store(Arc::new(status_of(&self.instance)));
             }
+        }
+    }
+
+    /// What is prepared is locked before anybody is served (S9).
+    fn serve(&self) -> Result<(), LeafError> {
+        let epoch = self.instance.epoch();
+        let tenure = Tenure::begin(
+            Arc::clone(&self.context),
+            Arc::clone(&self.store),
+            self.instance.partition(),
+            epoch,
+            Arc::clone(&self.serving),
+            Arc::clone(&self.irreplaceable),
+            self.inbox.clone(),
+        )?;
+        self.tenure.store(Some(tenure));
+        self.serving.set(epoch);
+        Ok(())
+    }
+
+    fn serve_no_more(&self) {
+        self.serving.clear();
+        if let Some(tenure) = self.tenure.swap(None) {
+            tenure.end();
         }
     }
 
@@ -573,15 +573,15 @@ impl Task {
             Effect::Serve(serving) => {
                 info!(partition = %id, epoch = %self.instance.epoch(), serving, "serves clients");
                 if serving {
-                    self.serving.set(self.instance.epoch());
+                    self.serve()?;
                 } else {
-                    self.serving.clear();
+                    self.serve_no_more();
                 }
             }
             Effect::Report(what) => warn!(partition = %id, what, "something is not as it should be"),
             Effect::Halt(reason) => {
                 error!(partition = %id, reason, "this instance stops: what it saw must never be");
-                self.serving.clear();
+                self.serve_no_more();
                 self.keeper = None;
                 self.fetch = None;
                 self.links.close_all();

@@ -3,29 +3,36 @@
 //! A read sees what is committed and applied, through one view of the partition, or nothing: whether this instance
 //! still serves, and may show it (`lease.rs`), is asked once the view is open, since what it applies as a replica is
 //! another primary's present, and what it has as a primary that was replaced is the past.
+//!
+//! A transaction that is prepared may be committed, and acknowledged, before its rows are applied here. So whoever reads
+//! one of them waits for its end first, and opens the view then: what was acknowledged before a read began is seen.
 
-use std::ops::Bound;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use baton_model::Epoch;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::MESSAGE_BYTES_MAX;
+use baton_model::{Key, TableId};
+use baton_replication::transaction::Overlay;
 use baton_sql::{Access, LeafScan, ScanRequest};
 use baton_storage::ReadView;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::chunk::Chunk;
-use super::partition::PartitionHandle;
+use super::overlay::overlaid;
+use super::tenure::Tenure;
 use super::{Leaf, heavy, lease};
 use crate::context::STREAM_CAPACITY;
-use crate::wire::{DataRefusal, GetRequest, ScanNews, encode};
+use crate::wire::{DataRefusal, GetRequest, ScanNews, Within, encode};
 
 /// Of a message's bytes, those around the rows of a [`GetRequest`], and around each row.
 const ANSWER_BYTES: usize = 64;
 const ROW_FRAME_BYTES: usize = 8;
 /// A reader that gets no rows is told at least this often that there may be some yet.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
+/// How long a read waits for the end of a transaction that may be committed already, before whoever asked asks again.
+const IN_DOUBT_MAX: Duration = Duration::from_secs(3);
 
 impl Leaf {
     /// The encoded rows of some keys, in their order.
@@ -34,12 +41,14 @@ impl Leaf {
     /// [`DataRefusal`].
     pub async fn get(&self, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+        let tenure = instance.tenure().ok_or(DataRefusal::NotPrimary)?;
+        let overlay = tenure.overlay_of(request.within.as_ref(), request.table)?;
         let deadline = lease::patience();
         loop {
-            instance.until_it_may_show(epoch, deadline).await?;
-            let rows = heavy::run(request.keys.len(), || get(&instance, request));
-            match instance.may_show(epoch) {
+            tenure.until_it_may_show(deadline).await?;
+            tenure.settled(request.table, |key| request.keys.contains(key), IN_DOUBT_MAX).await?;
+            let rows = heavy::run(request.keys.len(), || get(&tenure, &overlay, request));
+            match tenure.may_show() {
                 Err(DataRefusal::NoLease) if Instant::now() < deadline.into_std() => {}
                 answer => return answer.and(rows),
             }
@@ -50,21 +59,30 @@ impl Leaf {
     ///
     /// # Errors
     /// [`DataRefusal::NotPrimary`].
-    pub fn scan(&self, request: ScanRequest) -> Result<mpsc::Receiver<Bytes>, DataRefusal> {
+    pub async fn scan(
+        &self,
+        request: ScanRequest,
+        within: Option<Within>,
+    ) -> Result<mpsc::Receiver<Bytes>, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+        let tenure = instance.tenure().ok_or(DataRefusal::NotPrimary)?;
+        let table = request.schema.id;
+        let reading = Reading { overlay: tenure.overlay_of(within.as_ref(), table)?, tenure, within };
+        let is_meant = |key: &Key| match &request.access {
+            Access::Keys(keys) => keys.contains(key),
+            Access::Prefix(prefix) => key.starts_with(prefix),
+            Access::All => true,
+        };
+        // Whether it may is asked again once the view is open.
+        reading.tenure.until_it_may_show(lease::patience()).await?;
+        reading.tenure.settled(table, is_meant, IN_DOUBT_MAX).await?;
         let (news, rows) = mpsc::channel(STREAM_CAPACITY);
-        tokio::spawn(async move {
-            // Whether it may is asked again once the view is open.
-            let _ = instance.until_it_may_show(epoch, lease::patience()).await;
-            let scanning = tokio::task::spawn_blocking(move || {
-                let last = match scan(&instance, epoch, &request, &news) {
-                    Ok(()) => ScanNews::End,
-                    Err(refusal) => ScanNews::Refused(refusal),
-                };
-                let _ = news.blocking_send(encode(&last).into());
-            });
-            let _ = scanning.await;
+        tokio::task::spawn_blocking(move || {
+            let last = match scan(&reading, &request, &news) {
+                Ok(()) => ScanNews::End,
+                Err(refusal) => ScanNews::Refused(refusal),
+            };
+            let _ = news.blocking_send(encode(&last).into());
         });
         Ok(rows)
     }
@@ -80,11 +98,36 @@ fn too_big(what: &str) -> DataRefusal {
     DataRefusal::Failed(SqlError::new(ErrorCode::TooBig, text))
 }
 
-fn get(instance: &PartitionHandle, request: &GetRequest) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+/// Who reads, and what its transaction has written to the table.
+struct Reading {
+    tenure: Arc<Tenure>,
+    within: Option<Within>,
+    overlay: Overlay,
+}
+
+impl Reading {
+    /// Whether it sees the row with this key at all.
+    fn sees(&self, table: TableId, key: &Key) -> bool {
+        self.within.is_none_or(|within| {
+            let row = (table, key.clone());
+            !within.locked_only
+                || self.tenure.participant(|participant| participant.has_locked(within.transaction, &row))
+        })
+    }
+}
+
+fn get(
+    tenure: &Tenure,
+    overlay: &Overlay,
+    request: &GetRequest,
+) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
     let mut bytes = ANSWER_BYTES;
     let mut rows = Vec::with_capacity(request.keys.len());
     for key in &request.keys {
-        let row = instance.store.get(request.partition, request.table, key).map_err(disk)?;
+        let row = match overlay.get(key) {
+            Some(row) => row.as_ref().map(|row| row.to_vec()),
+            None => tenure.store().get(request.partition, request.table, key).map_err(disk)?,
+        };
         bytes += row.as_ref().map_or(0, Vec::len) + ROW_FRAME_BYTES;
         if bytes > MESSAGE_BYTES_MAX {
             return Err(too_big("Rows by key are"));
@@ -94,12 +137,7 @@ fn get(instance: &PartitionHandle, request: &GetRequest) -> Result<Vec<Option<Ve
     Ok(rows)
 }
 
-fn scan(
-    instance: &PartitionHandle,
-    epoch: Epoch,
-    request: &ScanRequest,
-    news: &mpsc::Sender<Bytes>,
-) -> Result<(), DataRefusal> {
+fn scan(reading: &Reading, request: &ScanRequest, news: &mpsc::Sender<Bytes>) -> Result<(), DataRefusal> {
     let sending = Sending {
         scan: LeafScan::compile(request).map_err(DataRefusal::Failed)?,
         chunk: Chunk::default(),
@@ -108,10 +146,10 @@ fn scan(
         alive_every: ALIVE_EVERY,
     };
     let read = |view: &ReadView<'_>| {
-        instance.may_show(epoch)?;
-        sending.send(view, request)
+        reading.tenure.may_show()?;
+        sending.send(reading, view, request)
     };
-    instance.store.view(request.partition, read).map_err(disk)?
+    reading.tenure.store().view(request.partition, read).map_err(disk)?
 }
 
 /// A scan on its way to its reader.
@@ -125,12 +163,22 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    fn send(mut self, view: &ReadView<'_>, request: &ScanRequest) -> Result<(), DataRefusal> {
+    fn send(
+        mut self,
+        reading: &Reading,
+        view: &ReadView<'_>,
+        request: &ScanRequest,
+    ) -> Result<(), DataRefusal> {
         let table = request.schema.id;
         let prefix = match &request.access {
             Access::Keys(keys) => {
                 for key in keys {
-                    if let Some(row) = view.get(table, key).map_err(disk)?
+                    let row = match reading.overlay.get(key) {
+                        Some(row) => row.as_ref().map(|row| row.to_vec()),
+                        None => view.get(table, key).map_err(disk)?,
+                    };
+                    if let Some(row) = row
+                        && reading.sees(table, key)
                         && !self.take(&row)?
                     {
                         return Ok(());
@@ -141,12 +189,9 @@ impl Sending<'_> {
             Access::Prefix(prefix) => prefix.as_slice(),
             Access::All => &[],
         };
-        for stored in view.scan(table, Bound::Included(prefix), Bound::Unbounded) {
+        for stored in overlaid(view, table, prefix, &reading.overlay) {
             let (key, row) = stored.map_err(disk)?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            if !self.take(&row)? {
+            if reading.sees(table, &key) && !self.take(&row)? {
                 return Ok(());
             }
         }

@@ -11,12 +11,13 @@ use baton_model::limits::{
 use baton_model::{
     AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Durability, Epoch, Incarnation,
     Key, Lsn, NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema,
-    encode_row,
+    TransactionId, encode_row,
 };
-use baton_replication::{Grant as Locked, Known, Owner, Settings, View};
+use baton_replication::transaction::{Answer, Home, Origin, Place, Request};
+use baton_replication::{Known, Settings, View};
 use baton_sql::{Access, ChangeProgram, ScanRequest};
 use baton_transport::heartbeat::Pulse;
-use baton_transport::{Clock, Identity as Place, Member};
+use baton_transport::{Clock, Identity, Member};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,10 @@ use super::partition::Input;
 use super::*;
 use crate::config::NodeConfig;
 use crate::identity::DataDir;
-use crate::wire::{DrainRequest, GetRequest, ScanNews, WriteOperation, WriteRequest, decode};
+use crate::wire::{
+    DrainRequest, GetRequest, Knowledge, Membership, ScanNews, TakeBackRequest, Within, WriteOperation,
+    WriteRequest, WrittenWithin, decode,
+};
 
 const HERE: NodeId = NodeId(2);
 const THERE: NodeId = NodeId(3);
@@ -57,7 +61,7 @@ impl Stage {
             http_port: 3,
             data_dir: dir.path().into(),
         };
-        let pulse = Arc::new(Pulse::new(Place::new(Some(member)), Incarnation(1), identity.store));
+        let pulse = Arc::new(Pulse::new(Identity::new(Some(member)), Incarnation(1), identity.store));
         let shutdown = CancellationToken::new();
         let context = Arc::new(Context::new(config, Clock::start(), pulse, data_dir, identity, shutdown));
         let store = Arc::new(store);
@@ -120,7 +124,7 @@ impl Stage {
 
     async fn wait_until_it_serves(&self, epoch: Option<Epoch>) {
         let serves = async {
-            while self.instance().serving_epoch() != epoch {
+            while self.instance().tenure().map(|tenure| tenure.epoch()) != epoch {
                 sleep(Duration::from_millis(2)).await;
             }
         };
@@ -153,14 +157,18 @@ impl Stage {
 
     async fn get(&self, keys: impl IntoIterator<Item = u8>) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
         let keys = keys.into_iter().map(|key| vec![key]).collect();
-        self.leaf.get(&GetRequest { partition: PARTITION, table: TABLE, keys }).await
+        self.leaf.get(&GetRequest { partition: PARTITION, table: TABLE, keys, within: None }).await
+    }
+
+    fn is_irreplaceable(&self) -> bool {
+        self.instance().tenure().is_some_and(|tenure| tenure.is_irreplaceable())
     }
 
     /// A replica that must be waited for, and that acknowledges nothing, could take this primary's place.
     async fn is_replaceable(&self) {
         self.see(2, HERE, &[(THERE, SyncState::Sync)]).await;
         let replaceable = async {
-            while self.instance().is_irreplaceable() {
+            while self.is_irreplaceable() {
                 sleep(Duration::from_millis(2)).await;
             }
         };
@@ -184,7 +192,7 @@ impl Stage {
             limit: None,
             access,
         };
-        let mut rows = self.leaf.scan(request).unwrap();
+        let mut rows = self.leaf.scan(request, None).await.unwrap();
         let mut news = Vec::new();
         while let Some(message) = rows.recv().await {
             assert!(message.len() < 2 * SCAN_BATCH_BYTES_MAX, "{} bytes in a message", message.len());
@@ -317,7 +325,7 @@ async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
     let access = Access::All;
     let (partition, filter, limit) = (PARTITION, None, None);
     let request = ScanRequest { partition, schema, projection: vec![0], filter, limit, access };
-    assert_eq!(stage.leaf.scan(request).unwrap_err(), DataRefusal::NotPrimary);
+    assert_eq!(stage.leaf.scan(request, None).await.unwrap_err(), DataRefusal::NotPrimary);
 }
 
 /// The database of [`PARTITION`] as the master aggregator made it, with a replica.
@@ -394,7 +402,7 @@ async fn a_lease_counts_by_the_catalog_that_the_leaf_has() {
     let newer = catalog(with_replica().into_iter().chain([promote]));
     stage.leaf.context.publish_catalog(Arc::clone(&newer));
     stage.lease(newer.index());
-    assert_eq!(stage.instance().serving_epoch(), Some(Epoch(1)), "it has not been told");
+    assert_eq!(stage.instance().tenure().unwrap().epoch(), Epoch(1), "it has not been told");
     assert_eq!(stage.get(1..2).await, Err(DataRefusal::NotPrimary));
 }
 
@@ -414,23 +422,16 @@ async fn with_leaf_read_lease_off_a_primary_reads_on() {
 async fn a_statement_that_spans_two_epochs_of_its_primary_is_refused() {
     let stage = Stage::new().await;
     stage.insert(1, vec![row(1, 1)]).await.unwrap();
-    let instance = stage.instance();
-    let other = Owner::Statement(u64::MAX);
-    let grant = instance.locks.lock().unwrap().acquire(other, [(TABLE, vec![1])]);
-    assert_eq!(grant, Locked::Now);
-    let waiting = async {
-        while instance.lock_waiters.lock().unwrap().len() < 3 {
-            sleep(Duration::from_millis(2)).await;
-        }
-        // It is replaced, and takes over again; the locks are still held.
+    let tenure = stage.instance().tenure().unwrap();
+    let (held, waiting) = tenure.lock_for_statement([(TABLE, vec![1])]);
+    assert!(waiting.is_none());
+    let replaced_twice = async {
+        // Time to reach the lock; whoever has not will find another tenure.
+        sleep(Duration::from_millis(20)).await;
         stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
         stage.see_at(Epoch(3), 3, HERE, &[]).await;
         stage.wait_until_it_serves(Some(Epoch(3))).await;
-        for owner in instance.locks.lock().unwrap().release(other) {
-            let Owner::Statement(number) = owner else { panic!("{owner:?} has no lock") };
-            let waiter = instance.lock_waiters.lock().unwrap().remove(&number);
-            let _ = waiter.expect("it waits").send(());
-        }
+        drop(held);
     };
     let patient = |statement, operation| {
         let (partition, statement) = (PARTITION, StatementId(statement));
@@ -439,12 +440,11 @@ async fn a_statement_that_spans_two_epochs_of_its_primary_is_refused() {
     let insert = WriteOperation::Insert { table: TABLE, replace: false, rows: vec![row(1, 1)] };
     let replace = WriteOperation::Insert { table: TABLE, replace: true, rows: vec![row(1, 2)] };
     let (deleted, inserted, replaced, ()) =
-        tokio::join!(patient(2, delete_all()), patient(3, insert), patient(4, replace), async {
-            timeout(LONG, waiting).await.expect("they wait for the lock soon");
-        });
+        tokio::join!(patient(2, delete_all()), patient(3, insert), patient(4, replace), replaced_twice);
     for outcome in [deleted, inserted, replaced] {
         assert_eq!(outcome, Err(DataRefusal::NotPrimary));
     }
+    assert_eq!(tenure.may_show(), Err(DataRefusal::NotPrimary), "what was read in it is the past");
     assert_eq!(stage.get(1..2).await.unwrap(), [Some(row(1, 1).1.to_vec())], "nothing was done");
 }
 
@@ -453,7 +453,7 @@ async fn an_instance_that_ended_serves_nobody() {
     let stage = Stage::new().await;
     let instance = stage.instance();
     stage.leaf.stop().await;
-    assert_eq!(instance.serving_epoch(), None);
+    assert!(instance.tenure().is_none());
     assert!(!stage.leaf.context.shutdown.is_cancelled(), "it was told to end");
 }
 
@@ -614,4 +614,153 @@ async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()));
     assert_eq!(stage.leaf.store.partitions().unwrap(), []);
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()), "a second time");
+const ORIGIN: Origin =
+    Origin { aggregator: NodeId(1), incarnation: Incarnation(1), began_at: CatalogIndex(1) };
+const TRANSACTION: TransactionId = TransactionId::new(1, 1);
+const OTHER: TransactionId = TransactionId::new(2, 2);
+
+impl Stage {
+    /// A statement of a transaction, its number given; its workspace is found, or opened.
+    async fn write_within(
+        &self,
+        transaction: TransactionId,
+        number: u32,
+        operation: WriteOperation,
+    ) -> Result<WrittenWithin, DataRefusal> {
+        let statement = StatementId(transaction.0 << 32 | u128::from(number));
+        let request = WriteRequest { partition: PARTITION, statement, lock_wait_ms: 2_000, operation };
+        let member = Membership { transaction, origin: ORIGIN, place: None, number, keep: 1 };
+        self.leaf.write_within(request, member).await
+    }
+
+    async fn put(&self, transaction: TransactionId, number: u32, keys: &[u8]) -> Result<Place, DataRefusal> {
+        let rows = keys.iter().map(|key| row(*key, 1)).collect();
+        let operation = WriteOperation::Insert { table: TABLE, replace: true, rows };
+        Ok(self.write_within(transaction, number, operation).await?.place)
+    }
+
+    async fn end(&self, request: Request) -> Answer {
+        timeout(LONG, self.leaf.end_transaction(PARTITION, request)).await.expect("it answers")
+    }
+
+    async fn get_within(&self, transaction: TransactionId, place: Place, key: u8) -> bool {
+        let within = Some(Within { transaction, place, locked_only: false });
+        let request = GetRequest { partition: PARTITION, table: TABLE, keys: vec![vec![key]], within };
+        self.leaf.get(&request).await.unwrap()[0].is_some()
+    }
+
+    async fn has(&self, key: u8) -> bool {
+        self.get(key..key + 1).await.unwrap()[0].is_some()
+    }
+}
+
+/// A home that is not there.
+fn home() -> Home {
+    let partition = PartitionId { database: DatabaseId(1), ordinal: 9 };
+    Home { partition, place: Place { epoch: Epoch(1), number: 1 } }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_sees_what_it_wrote_and_nobody_else_does_before_its_commit() {
+    let stage = Stage::new().await;
+    stage.insert(1, vec![row(1, 1)]).await.unwrap();
+    let place = stage.put(TRANSACTION, 1, &[2]).await.unwrap();
+    let deleted = stage.write_within(TRANSACTION, 2, delete_all()).await.unwrap();
+    assert_eq!((deleted.place, deleted.affected_rows), (place, 2));
+    assert_eq!(stage.put(TRANSACTION, 3, &[3]).await, Ok(place));
+    assert_eq!(stage.put(TRANSACTION, 3, &[3]).await, Ok(place), "a retry is answered");
+    assert!(!stage.get_within(TRANSACTION, place, 1).await && stage.get_within(TRANSACTION, place, 3).await);
+    assert!(stage.has(1).await && !stage.has(3).await);
+
+    let back = TakeBackRequest { partition: PARTITION, transaction: TRANSACTION, place, after: 1 };
+    assert!(stage.leaf.take_back(&back).unwrap().has_written);
+    assert!(stage.get_within(TRANSACTION, place, 1).await && !stage.get_within(TRANSACTION, place, 3).await);
+
+    let commit = || Request::Commit { transaction: TRANSACTION, place, prepared: vec![] };
+    assert_eq!(stage.end(commit()).await, Answer::Committed);
+    assert!(stage.has(2).await);
+    assert_eq!(stage.end(commit()).await, Answer::Committed, "a retry is answered from the rows");
+    let known = stage.leaf.knowledge(TRANSACTION, CatalogIndex(0), &[(PARTITION, Epoch(1))]);
+    assert_eq!(known, [(PARTITION, Knowledge::Committed)]);
+    let known = stage.leaf.knowledge(OTHER, CatalogIndex(0), &[(PARTITION, Epoch(1))]);
+    assert_eq!(known, [(PARTITION, Knowledge::Nothing)]);
+    let known = stage.leaf.knowledge(OTHER, CatalogIndex(0), &[(PARTITION, Epoch(2))]);
+    assert_eq!(known, [], "an older primary cannot say it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statement_that_closes_a_circle_of_waits_is_told_at_once() {
+    let stage = Stage::new().await;
+    stage.put(TRANSACTION, 1, &[1]).await.unwrap();
+    stage.put(OTHER, 1, &[2]).await.unwrap();
+    let second = async {
+        while stage.leaf.waits().is_empty() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        let refused = stage.put(OTHER, 2, &[1]).await;
+        let rolled_back = Request::Finish { transaction: OTHER, commit: false };
+        assert_eq!(stage.end(rolled_back).await, Answer::Finished);
+        refused
+    };
+    let (first, second) = tokio::join!(stage.put(TRANSACTION, 2, &[2]), second);
+    assert_eq!(second, Err(DataRefusal::Deadlock));
+    assert!(first.is_ok(), "{first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lock_is_told_when_its_transaction_is_over() {
+    let stage = Stage::new().await;
+    stage.put(TRANSACTION, 1, &[1]).await.unwrap();
+    let waiting = stage.put(OTHER, 1, &[1]);
+    let over = async {
+        while stage.leaf.waits().is_empty() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        stage.end(Request::Finish { transaction: OTHER, commit: false }).await
+    };
+    let (waiting, over) = tokio::join!(waiting, over);
+    assert_eq!((waiting, over), (Err(DataRefusal::RolledBack), Answer::Finished));
+    let commit = Request::Finish { transaction: TRANSACTION, commit: false };
+    assert_eq!(stage.end(commit).await, Answer::Finished);
+    assert!(!stage.has(1).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s9_what_is_prepared_is_waited_for_by_readers_and_survives_its_primary() {
+    let stage = Stage::new().await;
+    let place = stage.put(TRANSACTION, 1, &[1]).await.unwrap();
+    let prepare = || Request::Prepare { transaction: TRANSACTION, place, home: home() };
+    assert_eq!(stage.end(prepare()).await, Answer::Prepared);
+    assert_eq!(stage.get(1..2).await, Err(DataRefusal::InDoubt), "it may be committed");
+    assert!(!stage.has(2).await, "others are read");
+
+    // The leaf's process ends, and another run of it takes over with what is on disk.
+    stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
+    stage.wait_until_it_serves(None).await;
+    let settings = Settings { sync_replica_timeout: LONG };
+    let replicas = std::collections::BTreeMap::new();
+    let view = View {
+        epoch: Epoch(3),
+        version: 3,
+        primary: HERE,
+        armed: true,
+        replicas,
+        sync_replication: true,
+        settings,
+    };
+    stage.instance().see(view).await;
+    stage.wait_until_it_serves(Some(Epoch(3))).await;
+    assert_eq!(stage.end(prepare()).await, Answer::Prepared, "it still is");
+    let locked = stage.insert(7, vec![row(1, 1)]).await.unwrap_err();
+    assert_eq!(code(&locked), Some(ErrorCode::LockWaitTimeout));
+
+    let reading = stage.has(1);
+    let finish = async {
+        sleep(Duration::from_millis(50)).await;
+        stage.end(Request::Finish { transaction: TRANSACTION, commit: true }).await
+    };
+    let (seen, finished) = tokio::join!(reading, finish);
+    assert_eq!((seen, finished), (true, Answer::Finished), "the reader waited for it");
+    let left = stage.leaf.store.tables(PARTITION).unwrap();
+    assert_eq!(left, [TABLE], "nothing is prepared any more");
 }

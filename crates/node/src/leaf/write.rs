@@ -10,20 +10,21 @@
 //!   epoch or not at all. Locks alone do not do: they hold nobody off who writes at another primary in between.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::{RECORD_BYTES_MAX, ROW_BYTES_MAX, STATEMENT_ROWS_MAX};
-use baton_model::{Blob, Datum, Epoch, Key, StatementId, TableId, encode_row};
-use baton_replication::{Grant, Known, Mutation, Owner, StatementOutcome, Write, WriteError};
+use baton_model::{Blob, Datum, Key, StatementId, TableId, encode_row};
+use baton_replication::transaction::Overlay;
+use baton_replication::{Known, Mutation, StatementOutcome, Write, WriteError};
 use baton_sql::{Access, Change, CompiledChange};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::chunk::Chunk;
+use super::overlay::overlaid;
 use super::partition::{Input, PartitionHandle};
+use super::tenure::{StatementLock, Tenure, Waiting};
 use super::{Leaf, heavy};
 use crate::wire::{DataRefusal, WriteOperation, WriteRequest};
 
@@ -34,115 +35,205 @@ impl Leaf {
     /// [`DataRefusal`].
     pub async fn write(self: &Arc<Self>, request: WriteRequest) -> Result<u64, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        let running = tokio::spawn(async move { write(&instance, request).await });
-        running.await.unwrap_or_else(|error| {
-            let text = format!("the write was lost to a defect of the leaf: {error}");
-            Err(DataRefusal::Failed(SqlError::new(ErrorCode::UnknownError, text)))
-        })
+        to_its_end(async move { write(&instance, request).await }).await
     }
+}
+
+/// Does work that goes on to its end even if the caller goes away.
+///
+/// # Errors
+/// What it fails with; [`DataRefusal::Failed`] if it panics.
+pub async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, DataRefusal>> + Send + 'static,
+) -> Result<T, DataRefusal> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        let text = format!("the write was lost to a defect of the leaf: {error}");
+        Err(DataRefusal::Failed(SqlError::new(ErrorCode::UnknownError, text)))
+    })
 }
 
 async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result<u64, DataRefusal> {
-    let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+    let tenure = instance.tenure().ok_or(DataRefusal::NotPrimary)?;
     let WriteRequest { statement, lock_wait_ms, operation, .. } = request;
     let patience = Duration::from_millis(lock_wait_ms);
     let _run = instance.runs.begin(statement).await;
-    match operation {
-        WriteOperation::Insert { table, replace, rows } => {
-            let keys = rows.iter().map(|(key, _)| (table, key.clone()));
-            let _locks = match lock(instance, epoch, statement, keys, patience).await? {
-                Locked::Now(locks) => locks,
-                Locked::Done(affected) => return Ok(affected),
-            };
-            let made = heavy::run(rows.len(), || insert(instance, table, replace, rows));
-            still_serves(instance, epoch)?;
-            let (mutations, affected_rows) = shown(instance, epoch, made)?;
-            commit(instance, epoch, Write { statement, affected_rows, mutations }).await
-        }
-        WriteOperation::Change { program, count_found } => {
-            let table = program.schema.id;
-            let access = program.access.clone();
-            let compiled = Arc::new(program.compile().map_err(DataRefusal::Failed)?);
-            let keys = match access {
-                Access::Keys(keys) => keys,
-                Access::Prefix(prefix) => {
-                    let meant = meant(instance, epoch, table, Some(prefix), &compiled).await;
-                    shown(instance, epoch, meant)?
-                }
-                Access::All => {
-                    let meant = meant(instance, epoch, table, None, &compiled).await;
-                    shown(instance, epoch, meant)?
-                }
-            };
-            let wanted = keys.iter().map(|key| (table, key.clone()));
-            let _locks = match lock(instance, epoch, statement, wanted, patience).await? {
-                Locked::Now(locks) => locks,
-                Locked::Done(affected) => return Ok(affected),
-            };
-            let made = heavy::run(keys.len(), || change(instance, table, &keys, &compiled));
-            still_serves(instance, epoch)?;
-            let (mutations, unchanged) = shown(instance, epoch, made)?;
-            let affected_rows = mutations.len() as u64 + if count_found { unchanged } else { 0 };
-            if mutations.is_empty() {
-                instance.may_show(epoch)?;
-                return Ok(affected_rows);
+    let work = Work::of(operation)?;
+    let keys = tenure.shown(work.keys(&tenure, &Overlay::new(), patience).await)?;
+    let table = work.table();
+    let wanted = keys.iter().map(|key| (table, key.clone()));
+    let _locks = match lock(instance, &tenure, statement, wanted, patience).await? {
+        Locked::Now(locks) => locks,
+        Locked::Done(affected) => return Ok(affected),
+    };
+    let made =
+        heavy::run(keys.len(), || work.make(&Rows { tenure: &tenure, overlay: &Overlay::new() }, &keys));
+    tenure.still_serves()?;
+    let Made { mutations, affected_rows } = tenure.shown(made)?;
+    if mutations.is_empty() {
+        return Ok(affected_rows);
+    }
+    let write = Write { statement, affected_rows, mutations };
+    committed(instance.ask(|reply| Input::Write { epoch: tenure.epoch(), write, reply }).await)
+}
+
+/// What a statement does to one partition.
+pub enum Work {
+    /// New rows.
+    Insert { table: TableId, replace: bool, rows: Vec<(Key, Blob)> },
+    /// UPDATE or DELETE; or, without a change, only locks.
+    Change {
+        table: TableId,
+        access: Access,
+        compiled: Arc<CompiledChange>,
+        count_found: bool,
+        locks_only: bool,
+    },
+}
+
+/// What a statement comes to.
+pub struct Made {
+    /// What it changes.
+    pub mutations: Vec<Mutation>,
+    /// What its client is told.
+    pub affected_rows: u64,
+}
+
+impl Work {
+    /// What an operation asks for.
+    ///
+    /// # Errors
+    /// If its program is none.
+    pub fn of(operation: WriteOperation) -> Result<Self, DataRefusal> {
+        let (program, count_found, locks_only) = match operation {
+            WriteOperation::Insert { table, replace, rows } => {
+                return Ok(Self::Insert { table, replace, rows });
             }
-            commit(instance, epoch, Write { statement, affected_rows, mutations }).await
+            WriteOperation::Lock { program } => (program, true, true),
+            WriteOperation::Change { program, count_found } => (program, count_found, false),
+        };
+        let (table, access) = (program.schema.id, program.access.clone());
+        let compiled = Arc::new(program.compile().map_err(DataRefusal::Failed)?);
+        Ok(Self::Change { table, access, compiled, count_found, locks_only })
+    }
+
+    /// Its table.
+    pub fn table(&self) -> TableId {
+        match self {
+            Self::Insert { table, .. } | Self::Change { table, .. } => *table,
+        }
+    }
+
+    /// The keys of the rows that it may change, without locks.
+    ///
+    /// # Errors
+    /// [`DataRefusal`].
+    pub async fn keys(
+        &self,
+        tenure: &Arc<Tenure>,
+        overlay: &Overlay,
+        patience: Duration,
+    ) -> Result<Vec<Key>, DataRefusal> {
+        let (table, access, compiled) = match self {
+            Self::Insert { rows, .. } => return Ok(rows.iter().map(|(key, _)| key.clone()).collect()),
+            Self::Change { table, access, compiled, .. } => (*table, access, compiled),
+        };
+        let prefix = match access {
+            Access::Keys(keys) => return Ok(keys.clone()),
+            Access::Prefix(prefix) => Some(prefix.clone()),
+            Access::All => None,
+        };
+        // A row that is chosen by what is committed already must not be missed.
+        let is_meant = |key: &Key| prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix));
+        tenure.settled(table, is_meant, patience).await?;
+        meant(tenure, table, prefix, compiled, overlay.clone()).await
+    }
+
+    /// What it comes to, on its locked rows.
+    ///
+    /// # Errors
+    /// [`DataRefusal`].
+    pub fn make(&self, rows: &Rows<'_>, keys: &[Key]) -> Result<Made, DataRefusal> {
+        match self {
+            Self::Insert { table, replace, rows: new } => insert(rows, *table, *replace, new),
+            Self::Change { table, compiled, count_found, locks_only, .. } => {
+                let (mut mutations, unchanged) = change(rows, *table, keys, compiled)?;
+                let affected_rows = mutations.len() as u64 + if *count_found { unchanged } else { 0 };
+                if *locks_only {
+                    mutations.clear();
+                }
+                Ok(Made { mutations, affected_rows })
+            }
         }
     }
 }
 
-/// What was read so far was read of the primary of this epoch.
-fn still_serves(instance: &PartitionHandle, epoch: Epoch) -> Result<(), DataRefusal> {
-    if instance.serving_epoch() == Some(epoch) { Ok(()) } else { Err(DataRefusal::NotPrimary) }
+/// The rows of one table as a statement sees them: what is committed, under what its transaction has written.
+pub struct Rows<'a> {
+    /// The primary.
+    pub tenure: &'a Tenure,
+    /// What its transaction has written to this table.
+    pub overlay: &'a Overlay,
 }
 
-/// An error of a statement says something of the rows that were read; it is one only if they are the present.
-fn shown<T>(
-    instance: &PartitionHandle,
-    epoch: Epoch,
-    made: Result<T, DataRefusal>,
-) -> Result<T, DataRefusal> {
-    if matches!(made, Err(DataRefusal::Failed(_))) {
-        instance.may_show(epoch)?;
+impl Rows<'_> {
+    fn get(&self, table: TableId, key: &Key) -> Result<Option<Vec<u8>>, DataRefusal> {
+        match self.overlay.get(key) {
+            Some(row) => Ok(row.as_ref().map(|row| row.to_vec())),
+            None => self.tenure.store().get(self.tenure.partition(), table, key).map_err(disk),
+        }
     }
-    made
 }
 
 /// A statement with its rows locked, unless it needs none of it.
 enum Locked {
-    Now(Locks),
+    Now(StatementLock),
     /// It was carried out before, with so many rows.
     Done(u64),
 }
 
 async fn lock(
     instance: &Arc<PartitionHandle>,
-    epoch: Epoch,
+    tenure: &Arc<Tenure>,
     statement: StatementId,
     keys: impl IntoIterator<Item = (TableId, Key)>,
     patience: Duration,
 ) -> Result<Locked, DataRefusal> {
-    let (locks, wait) = Locks::want(instance, keys);
+    let (locks, wait) = tenure.lock_for_statement(keys);
     if let Some(granted) = wait {
         // Its first run may be over, and others hold the rows now.
         if let Some(affected) = earlier(instance, statement).await? {
             return Ok(Locked::Done(affected));
         }
-        if !matches!(timeout(patience, granted).await, Ok(Ok(()))) {
-            // If it was deposed meanwhile, the rows may be free elsewhere.
-            still_serves(instance, epoch)?;
-            let text = format!(
-                "Lock wait timeout exceeded after {} ms; try restarting transaction",
-                patience.as_millis()
-            );
-            return Err(DataRefusal::Failed(SqlError::new(ErrorCode::LockWaitTimeout, text)));
-        }
+        wait_for(granted, tenure, patience).await?;
     }
     Ok(match earlier(instance, statement).await? {
         Some(affected) => Locked::Done(affected),
         None => Locked::Now(locks),
     })
+}
+
+/// Waits until locks are granted.
+///
+/// # Errors
+/// 1205; [`DataRefusal::NotPrimary`] if the rows may be free elsewhere; [`DataRefusal::RolledBack`] if the transaction
+/// that waits is over.
+pub async fn wait_for(granted: Waiting, tenure: &Tenure, patience: Duration) -> Result<(), DataRefusal> {
+    let granted = tokio::select! {
+        granted = timeout(patience, granted) => granted,
+        () = tenure.ended.cancelled() => return Err(DataRefusal::NotPrimary),
+    };
+    match granted {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(DataRefusal::RolledBack),
+        Err(_) => {
+            tenure.still_serves()?;
+            let text = format!(
+                "Lock wait timeout exceeded after {} ms; try restarting transaction",
+                patience.as_millis()
+            );
+            Err(DataRefusal::Failed(SqlError::new(ErrorCode::LockWaitTimeout, text)))
+        }
+    }
 }
 
 /// What the statement came to, if it came before (S12).
@@ -161,10 +252,6 @@ async fn earlier(
     }
 }
 
-async fn commit(instance: &Arc<PartitionHandle>, epoch: Epoch, write: Write) -> Result<u64, DataRefusal> {
-    committed(instance.ask(|reply| Input::Write { epoch, write, reply }).await)
-}
-
 fn committed(outcome: Option<Result<StatementOutcome, WriteError>>) -> Result<u64, DataRefusal> {
     match outcome {
         Some(Ok(outcome)) => Ok(outcome.affected_rows),
@@ -176,11 +263,8 @@ fn committed(outcome: Option<Result<StatementOutcome, WriteError>>) -> Result<u6
     }
 }
 
-fn stored(instance: &PartitionHandle, table: TableId, key: &Key) -> Result<Option<Vec<u8>>, DataRefusal> {
-    instance.store.get(instance.partition(), table, key).map_err(disk)
-}
-
-fn disk(error: impl std::fmt::Display) -> DataRefusal {
+/// The disk's error, for a client.
+pub fn disk(error: impl std::fmt::Display) -> DataRefusal {
     DataRefusal::Failed(SqlError::new(ErrorCode::UnknownError, error.to_string()))
 }
 
@@ -215,15 +299,15 @@ impl RecordBytes {
 }
 
 fn insert(
-    instance: &PartitionHandle,
+    stored: &Rows<'_>,
     table: TableId,
     replace: bool,
-    rows: Vec<(Key, Blob)>,
-) -> Result<(Vec<Mutation>, u64), DataRefusal> {
+    rows: &[(Key, Blob)],
+) -> Result<Made, DataRefusal> {
     let mut affected = 0;
-    let mut new: BTreeMap<Key, Blob> = BTreeMap::new();
+    let mut new: BTreeMap<&Key, &Blob> = BTreeMap::new();
     for (key, row) in rows {
-        let exists = new.contains_key(&key) || stored(instance, table, &key)?.is_some();
+        let exists = new.contains_key(key) || stored.get(table, key)?.is_some();
         if exists && !replace {
             let text = "Duplicate entry for key 'PRIMARY'";
             return Err(DataRefusal::Failed(SqlError::new(ErrorCode::DuplicateEntry, text)));
@@ -235,15 +319,15 @@ fn insert(
     let mut bytes = RecordBytes::default();
     let mut mutations = Vec::with_capacity(new.len());
     for (key, row) in new {
-        let mutation = Mutation { table, key, row: Some(row) };
+        let mutation = Mutation { table, key: key.clone(), row: Some(row.clone()) };
         bytes.add(&mutation)?;
         mutations.push(mutation);
     }
-    Ok((mutations, affected))
+    Ok(Made { mutations, affected_rows: affected })
 }
 
 fn change(
-    instance: &PartitionHandle,
+    stored: &Rows<'_>,
     table: TableId,
     keys: &[Key],
     compiled: &CompiledChange,
@@ -254,7 +338,7 @@ fn change(
     let mut chunk = Chunk::default();
     let mut present: Vec<&Key> = Vec::new();
     for (position, key) in keys.iter().enumerate() {
-        if let Some(row) = stored(instance, table, key)? {
+        if let Some(row) = stored.get(table, key)? {
             chunk.push(&row).map_err(disk)?;
             present.push(key);
         }
@@ -283,26 +367,23 @@ fn change(
 
 /// The keys of the rows that a condition chooses, without locks.
 async fn meant(
-    instance: &Arc<PartitionHandle>,
-    epoch: Epoch,
+    tenure: &Arc<Tenure>,
     table: TableId,
     prefix: Option<Key>,
     compiled: &Arc<CompiledChange>,
+    overlay: Overlay,
 ) -> Result<Vec<Key>, DataRefusal> {
-    let (instance, compiled) = (Arc::clone(instance), Arc::clone(compiled));
+    let (tenure, compiled) = (Arc::clone(tenure), Arc::clone(compiled));
     let found = tokio::task::spawn_blocking(move || {
-        instance.store.view(instance.partition(), |view| {
-            still_serves(&instance, epoch)?;
-            let from = prefix.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        tenure.store().view(tenure.partition(), |view| {
+            tenure.still_serves()?;
+            let prefix = prefix.unwrap_or_default();
             let mut chosen = Vec::new();
             let mut keys: Vec<Key> = Vec::new();
             let mut chunk = Chunk::default();
-            let mut stored = view.scan(table, from, Bound::Unbounded);
+            let mut stored = overlaid(view, table, &prefix, &overlay);
             loop {
-                let next = match stored.next().transpose().map_err(disk)? {
-                    Some((key, _)) if prefix.as_ref().is_some_and(|p| !key.starts_with(p)) => None,
-                    next => next,
-                };
+                let next = stored.next().transpose().map_err(disk)?;
                 let ended = next.is_none();
                 if let Some((key, row)) = next {
                     chunk.push(&row).map_err(disk)?;
@@ -326,50 +407,6 @@ async fn meant(
         })
     });
     found.await.map_err(disk)?.map_err(disk)?
-}
-
-/// Row locks that are given back when this goes.
-struct Locks {
-    instance: Arc<PartitionHandle>,
-    number: u64,
-}
-
-impl Locks {
-    /// Takes them, or queues for them; then the receiver says when they are had.
-    fn want(
-        instance: &Arc<PartitionHandle>,
-        keys: impl IntoIterator<Item = (TableId, Key)>,
-    ) -> (Self, Option<oneshot::Receiver<()>>) {
-        let number = instance.next_owner();
-        let locks = Self { instance: Arc::clone(instance), number };
-        let mut table = instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = match table.acquire(Owner::Statement(number), keys) {
-            Grant::Now => None,
-            Grant::Later => {
-                let (grant, granted) = oneshot::channel();
-                let mut waiters = instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-                waiters.insert(number, grant);
-                Some(granted)
-            }
-        };
-        (locks, wait)
-    }
-}
-
-impl Drop for Locks {
-    fn drop(&mut self) {
-        let mut table = self.instance.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = table.release(Owner::Statement(self.number));
-        let mut waiters = self.instance.lock_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.remove(&self.number);
-        for owner in granted {
-            if let Owner::Statement(number) = owner
-                && let Some(grant) = waiters.remove(&number)
-            {
-                let _ = grant.send(());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

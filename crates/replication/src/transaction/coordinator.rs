@@ -99,6 +99,12 @@ impl Coordinator {
         Some((commit, effects))
     }
 
+    /// What it commits.
+    #[must_use]
+    pub fn transaction(&self) -> TransactionId {
+        self.transaction
+    }
+
     /// Where it is decided.
     #[must_use]
     pub fn home(&self) -> Home {

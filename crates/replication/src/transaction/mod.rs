@@ -69,4 +69,4 @@ pub use participant::{
 pub use rows::{
     DECIDED, Decided, HORIZON, PREPARED, Prepared, horizon, horizon_mutation, key_of, transaction_of,
 };
-pub use workspace::Workspace;
+pub use workspace::{Overlay, Workspace};

@@ -9,7 +9,7 @@
 //!   for too long.
 //! * S9: what is prepared stays, with its locks, until home has said how it ended. See the module's header.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_model::limits::TRANSACTIONS_OPEN_MAX;
@@ -202,6 +202,8 @@ pub struct Participant {
     aggregators: Aggregators,
     locks: LockTable,
     entries: BTreeMap<TransactionId, Entry>,
+    /// Those that are prepared, or may be in a log as such.
+    doubtful: BTreeSet<TransactionId>,
     /// Workspaces opened so far.
     opened: u64,
 }
@@ -224,6 +226,7 @@ impl Participant {
             aggregators: Aggregators::default(),
             locks: LockTable::default(),
             entries: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
             opened: 0,
         };
         for (transaction, prepared) in prepared {
@@ -238,6 +241,7 @@ impl Participant {
                 stage: Stage::Prepared { prepared, ask_at: now },
             };
             participant.entries.insert(transaction, entry);
+            participant.doubtful.insert(transaction);
         }
         participant
     }
@@ -377,17 +381,20 @@ impl Participant {
         self.entries.get(&transaction).filter(open).map(|entry| &entry.work).ok_or(Refused::Gone)
     }
 
-    /// A table's rows as a transaction has them.
+    /// A table's rows as a transaction has them, for a statement or a read of it.
     ///
     /// # Errors
     /// [`Refused::Gone`].
     pub fn overlay(
-        &self,
+        &mut self,
+        now: Instant,
         transaction: TransactionId,
         place: Place,
         table: TableId,
     ) -> Result<Overlay, Refused> {
-        Ok(self.workspace(transaction, place)?.overlay(table).cloned().unwrap_or_default())
+        let entry = self.open(transaction, place)?;
+        entry.touched = now;
+        Ok(entry.work.overlay(table).cloned().unwrap_or_default())
     }
 
     /// Whether a transaction has locked a row.
@@ -399,16 +406,16 @@ impl Participant {
     /// How many transactions are prepared, or about to be.
     #[must_use]
     pub fn prepared(&self) -> usize {
-        self.entries.values().filter(|entry| entry.stage.prepared().is_some()).count()
+        self.doubtful.len()
     }
 
     /// Whether a transaction that may be committed already, and is not finished here, writes to rows of this table
     /// that are meant. Who reads them waits.
     #[must_use]
     pub fn in_doubt(&self, table: TableId, is_meant: impl Fn(&Key) -> bool) -> bool {
-        self.entries
-            .values()
-            .filter_map(|entry| entry.stage.prepared())
+        self.doubtful
+            .iter()
+            .filter_map(|transaction| self.entries.get(transaction)?.stage.prepared())
             .flat_map(|prepared| &prepared.mutations)
             .any(|mutation| mutation.table == table && is_meant(&mutation.key))
     }
@@ -416,7 +423,7 @@ impl Participant {
     /// Whether this transaction is prepared here, or about to be.
     #[must_use]
     pub fn has_prepared(&self, transaction: TransactionId) -> bool {
-        self.entries.get(&transaction).is_some_and(|entry| entry.stage.prepared().is_some())
+        self.doubtful.contains(&transaction)
     }
 
     /// Whether anything of this transaction is going on here.
@@ -504,6 +511,7 @@ impl Participant {
                 let prepared = Prepared { place, home, mutations: entry.work.mutations() };
                 let write = rows::prepare(transaction, &prepared);
                 entry.stage = Stage::Preparing { prepared, tickets: vec![ticket], aborted: Vec::new() };
+                self.doubtful.insert(transaction);
                 effects.push(Effect::Write { transaction, write });
             }
             Stage::Preparing { tickets, aborted, .. } if aborted.is_empty() => tickets.push(ticket),
@@ -619,6 +627,7 @@ impl Participant {
                     }
                     WriteOutcome::Busy => {
                         entry.stage = Stage::Open;
+                        self.doubtful.remove(&transaction);
                         for ticket in aborted {
                             self.finish(Some(ticket), transaction, false, effects);
                         }
@@ -689,6 +698,7 @@ impl Participant {
     /// Nothing of it goes on here any more.
     fn over(&mut self, transaction: TransactionId, effects: &mut Vec<Effect>) {
         self.entries.remove(&transaction);
+        self.doubtful.remove(&transaction);
         let granted = self.locks.release(Owner::Transaction(transaction));
         if !granted.is_empty() {
             effects.push(Effect::Granted(granted));

@@ -24,8 +24,11 @@ pub fn classify(statement: &Statement, catalog: &Catalog, session: &Session) -> 
         Statement::Show(_)
         | Statement::SetSession(_)
         | Statement::Use(_)
-        | Statement::Begin
+        | Statement::Begin { .. }
         | Statement::Commit
-        | Statement::Rollback => Place::Local,
+        | Statement::Rollback
+        | Statement::Savepoint(_)
+        | Statement::RollbackTo(_)
+        | Statement::ReleaseSavepoint(_) => Place::Local,
     }
 }

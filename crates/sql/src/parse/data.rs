@@ -15,12 +15,22 @@ use crate::statement::{ChangeStatement, Insert, InsertSource, Query, TableName};
 pub(super) fn query(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Query, Refusal> {
     let place = parser.place();
     let first = parser.index();
-    let ast = parser.parse_query()?;
-    if !ast.locks.is_empty() {
-        return Err(Refusal::Unsupported("FOR UPDATE and FOR SHARE".into(), place));
-    }
+    let mut ast = parser.parse_query()?;
     let items = select_items(parser, first, source);
-    Ok(Query { ast, items })
+    let clauses = std::mem::take(&mut ast.locks);
+    let query = Query { ast, items, locks: !clauses.is_empty() };
+    if clauses.iter().any(|clause| clause.of.is_some() || clause.nonblock.is_some()) {
+        return Err(Refusal::Unsupported("OF, NOWAIT and SKIP LOCKED".into(), place));
+    }
+    if query.locks && (query.ast.with.is_some() || query.locking().is_none()) {
+        return Err(Refusal::Unsupported("FOR UPDATE of what is not one table".into(), place));
+    }
+    Ok(query)
+}
+
+/// The table and its alias, if it is a plain one.
+pub(crate) fn plain_table(relation: &TableFactor) -> Option<(TableName, Option<String>)> {
+    one_table(relation.clone(), Span::empty().start).ok()
 }
 
 /// The text of each item of the first SELECT list that is not inside of anything.
@@ -144,7 +154,7 @@ pub(super) fn insert(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Inse
                 body => {
                     let items = select_items(parser, first, source);
                     let ast = Box::new(ast::Query { body: Box::new(body), ..*query });
-                    InsertSource::Query(Query { ast, items })
+                    InsertSource::Query(Query { ast, items, locks: false })
                 }
             }
         }

@@ -22,7 +22,7 @@ use baton_model::errors::{ErrorCode, SqlError};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-pub(crate) use self::data::table_name;
+pub(crate) use self::data::{plain_table, table_name};
 pub use self::parameters::{parameter_count, substitute};
 use self::source::{Refusal, Source};
 pub(crate) use self::source::{unsupported, unsupported_at};
@@ -86,23 +86,30 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "USE" => Statement::Use(parser.name("a database")?),
         "BEGIN" => {
             let _ = parser.take("WORK");
-            Statement::Begin
+            Statement::Begin { read_only: false }
         }
         "START" => {
             parser.want("TRANSACTION")?;
-            transaction_characteristics(parser)?;
-            Statement::Begin
+            Statement::Begin { read_only: transaction_characteristics(parser)? }
         }
         "COMMIT" => {
-            let _ = parser.take("WORK");
+            completion(parser)?;
             Statement::Commit
         }
         "ROLLBACK" => {
             let _ = parser.take("WORK");
-            if parser.at("TO") {
-                return parser.unsupported("SAVEPOINT");
+            if parser.take("TO") {
+                let _ = parser.take("SAVEPOINT");
+                Statement::RollbackTo(savepoint(parser)?)
+            } else {
+                completion(parser)?;
+                Statement::Rollback
             }
-            Statement::Rollback
+        }
+        "SAVEPOINT" => Statement::Savepoint(savepoint(parser)?),
+        "RELEASE" => {
+            parser.want("SAVEPOINT")?;
+            Statement::ReleaseSavepoint(savepoint(parser)?)
         }
         "BACKUP" => Statement::Backup(backup::backup(parser)?),
         "RESTORE" if !parser.at("REDUNDANCY") => Statement::Backup(backup::restore(parser)?),
@@ -137,9 +144,9 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
             }
         }
         "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "GRANT" | "REVOKE" | "LOCK" | "UNLOCK"
-        | "SAVEPOINT" | "RELEASE" | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE"
-        | "CHECK" | "REPAIR" | "FLUSH" | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP"
-        | "AGGREGATOR" | "KILLALL" | "XA" | "MERGE" => {
+        | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE" | "CHECK" | "REPAIR" | "FLUSH"
+        | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL" | "XA"
+        | "MERGE" => {
             return known_but_unsupported(parser, &first, place);
         }
         _ => return Err(Refusal::Expected("a statement", place)),
@@ -201,16 +208,35 @@ fn explain(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, Ref
     show::describe(parser).map(Statement::Show)
 }
 
-/// `READ ONLY`, `READ WRITE`, `WITH CONSISTENT SNAPSHOT`: accepted.
-fn transaction_characteristics(parser: &mut Parser<'_>) -> Result<(), Refusal> {
+/// `READ ONLY`, `READ WRITE`, `WITH CONSISTENT SNAPSHOT`; the last one says nothing under READ COMMITTED, as in MySQL.
+/// Answers whether the transaction only reads.
+fn transaction_characteristics(parser: &mut Parser<'_>) -> Result<bool, Refusal> {
+    let mut read_only = false;
     while !parser.at_end() {
-        let known = parser.take_all(&["READ", "ONLY"])
-            || parser.take_all(&["READ", "WRITE"])
-            || parser.take_all(&["WITH", "CONSISTENT", "SNAPSHOT"]);
-        if !known {
+        if parser.take_all(&["READ", "ONLY"]) {
+            read_only = true;
+        } else if !parser.take_all(&["READ", "WRITE"])
+            && !parser.take_all(&["WITH", "CONSISTENT", "SNAPSHOT"])
+        {
             return parser.refuse("READ ONLY, READ WRITE or WITH CONSISTENT SNAPSHOT");
         }
         parser.take_sign(&Token::Comma);
     }
+    Ok(read_only)
+}
+
+/// `[WORK] [AND NO CHAIN] [NO RELEASE]`.
+fn completion(parser: &mut Parser<'_>) -> Result<(), Refusal> {
+    let _ = parser.take("WORK");
+    let _ = parser.take_all(&["AND", "NO", "CHAIN"]);
+    let _ = parser.take_all(&["NO", "RELEASE"]);
+    if parser.at("AND") || parser.at("RELEASE") {
+        return parser.unsupported("CHAIN and RELEASE");
+    }
     Ok(())
+}
+
+/// The name of a savepoint, in lower case: they are without case.
+fn savepoint(parser: &mut Parser<'_>) -> Result<String, Refusal> {
+    Ok(parser.name("a savepoint")?.to_lowercase())
 }

@@ -98,6 +98,10 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
             parser.want("SET")?;
             Show::CharacterSet { filter: filter(parser)? }
         }
+        "TRANSACTION" => {
+            parser.want("OUTCOME")?;
+            Show::TransactionOutcome { id: parser.text("the id of a transaction")? }
+        }
         "GRANTS" => {
             skip_rest(parser);
             Show::Grants
