@@ -3,10 +3,17 @@
 //! `cargo xtask bench` runs it after the criterion benches of the crates, and makes one table of both.
 //! The clients run on the same machine as the cluster: the figures are what is left for it.
 
+mod copying;
 mod figure;
 mod gaps;
+mod gauge;
 mod inserts;
+mod load;
 mod memory;
+mod promotion;
+mod spread;
+mod switchover;
+mod transfers;
 
 use std::process::ExitCode;
 
@@ -18,10 +25,18 @@ use clap::{Parser, ValueEnum};
 enum Part {
     /// Single-row inserts a second.
     Inserts,
+    /// Transactions over two partitions a second.
+    Transfers,
     /// Resident memory of idle nodes.
     Memory,
     /// Write gaps over many kills.
     Gaps,
+    /// From the verdict on a leaf until all that it led is served.
+    Promotion,
+    /// Provisioning and catch-up.
+    Copying,
+    /// The write pause of planned switchovers.
+    Switchover,
 }
 
 /// What to measure.
@@ -33,6 +48,12 @@ struct Args {
     /// How often a leaf, and the master aggregator, are killed
     #[arg(long, default_value_t = 20)]
     kills: usize,
+    /// How many primaries the leaf has that dies, with commas in between
+    #[arg(long, value_delimiter = ',', default_values_t = [8, 256, 2048])]
+    primaries: Vec<usize>,
+    /// How often such a leaf is killed
+    #[arg(long, default_value_t = 5)]
+    promotions: usize,
 }
 
 fn main() -> ExitCode {
@@ -56,11 +77,23 @@ async fn measure(args: &Args) -> Result<()> {
     if wanted(Part::Inserts) {
         inserts::measure().await?;
     }
+    if wanted(Part::Transfers) {
+        transfers::measure().await?;
+    }
     if wanted(Part::Memory) {
         memory::measure().await?;
     }
     if wanted(Part::Gaps) {
         gaps::measure(args.kills).await?;
+    }
+    if wanted(Part::Promotion) {
+        promotion::measure(&args.primaries, args.promotions).await?;
+    }
+    if wanted(Part::Copying) {
+        copying::measure().await?;
+    }
+    if wanted(Part::Switchover) {
+        switchover::measure().await?;
     }
     Ok(())
 }

@@ -67,6 +67,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// A row of numbers.
+    #[cfg(test)]
+    pub(crate) fn of(columns: &[(&str, u64)]) -> Self {
+        Self { columns: columns.iter().map(|(name, n)| ((*name).to_owned(), Value::UInt(*n))).collect() }
+    }
+
     /// The value of a column as text; `None` if it is NULL or there is no such column. Names are without case.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<String> {

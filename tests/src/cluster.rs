@@ -14,8 +14,10 @@ use nix::unistd::Pid;
 
 use crate::client::{Client, SqlFault};
 use crate::cluster_file::{ClusterFile, ClusterSpec};
+use crate::disk::SmallDisk;
 use crate::guard::Guard;
 use crate::moment::Moment;
+use crate::network::Internet;
 use crate::toolbox::{Node, Toolbox};
 use crate::wait::wait_until;
 use crate::writers::DATABASE;
@@ -50,6 +52,15 @@ pub struct Killed {
     pub gone: Moment,
 }
 
+/// What a cluster stands on, beside this machine as it is.
+#[derive(Clone, Copy, Default)]
+pub struct Ground<'a> {
+    /// The hosts that [`ClusterSpec::on_hosts`] names.
+    pub internet: Option<&'a Internet>,
+    /// A node whose data folder is a disk of so many bytes.
+    pub small_disk: Option<(&'a str, u64)>,
+}
+
 /// A running cluster. When it is dropped, nothing is left of it.
 #[derive(Debug)]
 pub struct Cluster {
@@ -58,6 +69,8 @@ pub struct Cluster {
     password: String,
     /// By name. Ports, data folders and ids stay; `role` is that of the start, and pids follow restarts.
     nodes: Mutex<BTreeMap<String, Node>>,
+    // Unmounted before the guard removes the folder that it is in.
+    small_disk: Option<SmallDisk>,
     _guard: Guard,
 }
 
@@ -77,7 +90,15 @@ impl Cluster {
     /// # Errors
     /// When the toolbox fails, or a setting is refused.
     pub async fn start(spec: &ClusterSpec) -> Result<Self> {
-        let cluster = Self::start_from(spec.to_file()).await?;
+        Self::start_on(spec, Ground::default()).await
+    }
+
+    /// Sets a cluster up as specified, on hosts or disks of its own.
+    ///
+    /// # Errors
+    /// When the toolbox fails, or a setting is refused.
+    pub async fn start_on(spec: &ClusterSpec, ground: Ground<'_>) -> Result<Self> {
+        let cluster = Self::set_up(spec.to_file(), ground).await?;
         let mut master = cluster.any_aggregator().await?;
         for (name, value) in &spec.variables {
             master.run(&format!("SET GLOBAL {name} = '{value}'")).await.with_context(|| name.clone())?;
@@ -94,6 +115,10 @@ impl Cluster {
     /// # Errors
     /// When the toolbox fails.
     pub async fn start_from(file: ClusterFile) -> Result<Self> {
+        Self::set_up(file, Ground::default()).await
+    }
+
+    async fn set_up(file: ClusterFile, ground: Ground<'_>) -> Result<Self> {
         let binary = binary()?;
         let folder =
             tempfile::Builder::new().prefix("baton-").tempdir().context("no temporary folder")?.keep();
@@ -102,9 +127,15 @@ impl Cluster {
         let file = file.on_free_ports()?;
         let path = folder.join("cluster.yaml");
         file.write(&path)?;
-        let toolbox = Toolbox::new(&binary, &state_dir);
-        let cluster =
-            Self { folder, toolbox, password: file.root_password(), nodes: Mutex::default(), _guard: guard };
+        let mut toolbox = Toolbox::new(&binary, &state_dir);
+        if let Some(internet) = ground.internet {
+            toolbox = toolbox.starting_with(internet.starter(&binary, &folder)?);
+        }
+        let data_of = |name: &str| state_dir.join("data").join(name);
+        let small_disk =
+            ground.small_disk.map(|(name, bytes)| SmallDisk::mount(&data_of(name), bytes)).transpose()?;
+        let (password, nodes) = (file.root_password(), Mutex::default());
+        let cluster = Self { folder, toolbox, password, nodes, small_disk, _guard: guard };
         cluster.toolbox.setup_cluster(&path).await.map_err(|error| cluster.with_logs(error))?;
         cluster.refresh().await?;
         Ok(cluster)
@@ -120,6 +151,12 @@ impl Cluster {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The disk that can be filled, if the cluster was started with one.
+    #[must_use]
+    pub fn small_disk(&self) -> Option<&SmallDisk> {
+        self.small_disk.as_ref()
     }
 
     /// The password of `root`.

@@ -26,13 +26,16 @@ pub struct ClusterSpec {
     pub policy: Option<String>,
     /// `SET GLOBAL` of these once the cluster stands.
     pub variables: Vec<(String, String)>,
+    /// The address of each node, aggregators first; all on 127.0.0.1 if there are none.
+    pub hosts: Vec<String>,
 }
 
 impl ClusterSpec {
     /// So many aggregators and leaves, in two groups, under `classic`.
     #[must_use]
     pub fn new(aggregators: usize, leaves: usize) -> Self {
-        Self { aggregators, followers: 0, leaves, groups: 2, policy: None, variables: Vec::new() }
+        let (variables, hosts) = (Vec::new(), Vec::new());
+        Self { aggregators, followers: 0, leaves, groups: 2, policy: None, variables, hosts }
     }
 
     /// The same with so many more aggregators that have no vote.
@@ -63,6 +66,13 @@ impl ClusterSpec {
         self
     }
 
+    /// The same with each node on a host of its own.
+    #[must_use]
+    pub fn on_hosts(mut self, addresses: Vec<String>) -> Self {
+        self.hosts = addresses;
+        self
+    }
+
     /// Its cluster file, without ports. Nodes are called `a1 …` and `l1 …`.
     #[must_use]
     pub fn to_file(&self) -> ClusterFile {
@@ -85,16 +95,21 @@ impl ClusterSpec {
                 ("availability_group", (group as u64).into()),
             ]))
         });
-        let host = mapping([
-            ("hostname", "127.0.0.1".into()),
-            ("localhost", true.into()),
-            ("nodes", Value::Sequence(aggregators.chain(leaves).collect())),
-        ]);
+        let nodes = aggregators.chain(leaves);
+        let host = |address: &str, nodes: Vec<Value>| {
+            let nodes = Value::Sequence(nodes);
+            mapping([("hostname", address.into()), ("localhost", true.into()), ("nodes", nodes)]).into()
+        };
+        let hosts: Vec<Value> = if self.hosts.is_empty() {
+            vec![host("127.0.0.1", nodes.collect())]
+        } else {
+            nodes.zip(&self.hosts).map(|(node, address)| host(address, vec![node])).collect()
+        };
         ClusterFile(Value::from(mapping([
             ("root_password", ROOT_PASSWORD.into()),
             ("high_availability", (self.groups > 1).into()),
             ("sync_variables", Value::from(mapping([("consensus_enabled", "ON".into())]))),
-            ("hosts", Value::Sequence(vec![host.into()])),
+            ("hosts", Value::Sequence(hosts)),
         ])))
     }
 }

@@ -23,7 +23,11 @@ for process in /proc/[0-9]*; do
   case "$(readlink "$process/exe" 2> /dev/null)" in "$1"*) ;; *) continue ;; esac
   if tr '\0' '\n' < "$process/cmdline" 2> /dev/null | grep -qF -- "$2/"; then kill -9 "${process#/proc/}"; fi
 done
-[ -n "$BATON_KEEP" ] || rm -rf "$2"
+[ -n "$BATON_KEEP" ] && exit
+while read -r what place rest; do
+  case "$place" in "$2"/*) umount --lazy "$place" ;; esac
+done < /proc/mounts
+rm -rf "$2"
 "#;
 
 /// Cleans up when dropped.

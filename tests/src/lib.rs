@@ -9,15 +9,19 @@
 //!   linked.
 
 pub mod bucket;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod cluster_file;
+pub mod disk;
 pub mod guard;
 pub mod journal;
 pub mod moment;
 pub mod network;
+pub mod oracle;
 pub mod ports;
 pub mod readback;
+pub mod roving;
 pub mod scenario;
 pub mod stray;
 pub mod toolbox;

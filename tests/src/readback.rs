@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::client::{Client, SqlFault};
 use crate::journal::{Journal, Outcome};
+use crate::oracle::is_surely_undone;
 use crate::writers::Load;
 
 /// What a client is told when a row with its key is there already.
@@ -33,11 +34,15 @@ pub struct Readback {
     pub strangers: u64,
     /// Writes that were refused because of themselves: a retry inside the cluster was taken for a new statement.
     pub refused_by_themselves: u64,
+    /// Writes that failed with an error that promises that nothing was done, and were done.
+    pub undone_but_done: u64,
     /// Some of what is wrong.
     pub examples: Vec<String>,
     /// By id of a write: how much of it is lost, and done too often. Of a counter, the last write of its row is
     /// blamed.
     wrong: BTreeMap<u64, (u64, u64)>,
+    /// How often each row was there, or how far a counter had gone.
+    there: BTreeMap<(&'static str, u64), u64>,
 }
 
 impl Readback {
@@ -50,20 +55,27 @@ impl Readback {
         for load in Load::ALL.into_iter().filter(|load| loads.contains(load)) {
             let there = rows_of(client, load).await?;
             found.compare(load, journal, loads, &there);
+            found.there.extend(there.into_iter().map(|(row, times)| ((load.table(), row), times)));
         }
         Ok(found)
     }
 
     fn compare(&mut self, load: Load, journal: &Journal, loads: &[Load], there: &BTreeMap<u64, u64>) {
-        // By row: acknowledged, failed, and the id of the last write.
+        // By row: acknowledged, failed so that it may be done, and the id of the last write.
         let mut expected: BTreeMap<u64, (u64, u64, u64)> = BTreeMap::new();
+        let mut undone: BTreeMap<u64, u64> = BTreeMap::new();
         for write in journal.writes().iter().filter(|write| loads.get(write.writer) == Some(&load)) {
             let row = expected.entry(load.row_of(write.id, write.writer)).or_default();
             row.2 = write.id;
             if write.is_acknowledged() {
                 row.0 += 1;
             } else {
-                row.1 += 1;
+                let sure = matches!(&write.outcome, Outcome::Failed(fault) if is_surely_undone(fault));
+                if sure {
+                    *undone.entry(load.row_of(write.id, write.writer)).or_default() += 1;
+                } else {
+                    row.1 += 1;
+                }
                 let own = matches!(
                     &write.outcome,
                     Outcome::Failed(SqlFault::Answered { number: DUPLICATE_ENTRY, .. })
@@ -77,11 +89,17 @@ impl Readback {
         for (row, (acknowledged, failed, last)) in &expected {
             let done = there.get(row).copied().unwrap_or(0);
             self.acknowledged += acknowledged;
-            self.failed += failed;
+            let undone = undone.get(row).copied().unwrap_or(0);
+            self.failed += failed + undone;
             if done < *acknowledged {
                 self.lost += acknowledged - done;
                 self.wrong.insert(*last, (acknowledged - done, 0));
                 self.example(format!("{load:?} {row}: {acknowledged} acknowledged, {done} there"));
+            } else if done > acknowledged + failed && done <= acknowledged + failed + undone {
+                self.undone_but_done += done - acknowledged - failed;
+                self.example(format!(
+                    "{load:?} {row}: {undone} failed and were surely not done, {done} there"
+                ));
             } else if done > acknowledged + failed {
                 self.duplicates += done - acknowledged - failed;
                 self.wrong.insert(*last, (0, done - acknowledged - failed));
@@ -112,12 +130,23 @@ impl Readback {
         of_these.fold((0, 0), |sum, wrong| (sum.0 + wrong.0, sum.1 + wrong.1))
     }
 
+    /// What an earlier look has found and this one has not, or not as often.
+    #[must_use]
+    pub fn lacks_of(&self, earlier: &Self) -> Vec<String> {
+        let lacking = earlier.there.iter().filter_map(|((table, row), before)| {
+            let now = self.there.get(&(*table, *row)).copied().unwrap_or(0);
+            (now < *before).then(|| format!("{table} {row} was there {before} times, and is {now} times now"))
+        });
+        lacking.take(EXAMPLES).collect()
+    }
+
     /// Fails unless nothing is lost and nothing is there that should not be.
     ///
     /// # Errors
     /// With the counts and some examples.
     pub fn check(&self) -> Result<()> {
-        if self.lost + self.duplicates + self.strangers + self.refused_by_themselves > 0 {
+        let wrong = self.lost + self.duplicates + self.strangers;
+        if wrong + self.refused_by_themselves + self.undone_but_done > 0 {
             bail!("{self}\n  {}", self.examples.join("\n  "));
         }
         Ok(())
@@ -136,6 +165,9 @@ impl fmt::Display for Readback {
         }
         if self.refused_by_themselves > 0 {
             write!(f, ", {} refused as duplicates of themselves", self.refused_by_themselves)?;
+        }
+        if self.undone_but_done > 0 {
+            write!(f, ", {} done although an error said that they were not", self.undone_but_done)?;
         }
         Ok(())
     }
@@ -193,6 +225,27 @@ mod tests {
         assert_eq!((found.acknowledged, found.failed, found.failed_but_done), (3, 2, 1));
         assert_eq!((found.lost, found.duplicates, found.strangers), (1, 1, 1));
         assert!(found.check().is_err());
+    }
+
+    #[test]
+    fn what_surely_failed_must_not_be_there() {
+        let sure = || Outcome::Failed(SqlFault::Answered { number: 1777, message: "offline".into() });
+        let journal = journal(&[(1, sure()), (2, sure()), (3, unanswered())]);
+        let mut found = Readback::default();
+        found.compare(Load::Rows, &journal, &[Load::Rows], &BTreeMap::from([(2, 1), (3, 1)]));
+        assert_eq!((found.failed, found.failed_but_done, found.undone_but_done), (3, 1, 1));
+        assert!(found.check().is_err());
+    }
+
+    #[test]
+    fn what_was_there_once_must_be_there_in_the_next_copy() {
+        let look = |there: &[(u64, u64)]| Readback {
+            there: there.iter().map(|(row, times)| (("t", *row), *times)).collect(),
+            ..Readback::default()
+        };
+        let earlier = look(&[(1, 1), (2, 3)]);
+        assert!(look(&[(1, 1), (2, 4), (3, 1)]).lacks_of(&earlier).is_empty());
+        assert_eq!(look(&[(2, 2)]).lacks_of(&earlier).len(), 2);
     }
 
     #[test]

@@ -62,6 +62,8 @@ struct Listed {
 #[derive(Clone, Debug)]
 pub struct Toolbox {
     binary: PathBuf,
+    /// What it starts nodes with.
+    starter: PathBuf,
     state_dir: PathBuf,
 }
 
@@ -69,7 +71,13 @@ impl Toolbox {
     /// Of that binary, in that folder.
     #[must_use]
     pub fn new(binary: &Path, state_dir: &Path) -> Self {
-        Self { binary: binary.to_owned(), state_dir: state_dir.to_owned() }
+        Self { binary: binary.to_owned(), starter: binary.to_owned(), state_dir: state_dir.to_owned() }
+    }
+
+    /// The same, with another program to start nodes with.
+    #[must_use]
+    pub fn starting_with(self, starter: PathBuf) -> Self {
+        Self { starter, ..self }
     }
 
     /// The binary.
@@ -158,7 +166,7 @@ impl Toolbox {
             .args(["admin", "--state-dir"])
             .arg(&self.state_dir)
             .args(arguments)
-            .env("BATON_BIN", &self.binary)
+            .env("BATON_BIN", &self.starter)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

@@ -12,14 +12,12 @@ use anyhow::{Result, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, STATEMENT_BOUND, SqlFault};
-use crate::cluster::{Cluster, Login};
+use crate::client::STATEMENT_BOUND;
+use crate::cluster::Cluster;
 use crate::journal::{Journal, Outcome, Write};
 use crate::moment::Moment;
+use crate::roving::Rover;
 use crate::wait::wait_while_not;
-
-/// A writer that cannot connect tries again so often.
-const RECONNECT_EVERY: Duration = Duration::from_millis(50);
 
 /// The database of the tables below.
 pub const DATABASE: &str = "stage";
@@ -101,6 +99,8 @@ pub struct Plan {
     pub via: Vec<String>,
     /// How long each rests between two writes.
     pub rest: Duration,
+    /// How long each waits for an answer.
+    pub bound: Duration,
 }
 
 impl Plan {
@@ -108,7 +108,13 @@ impl Plan {
     #[must_use]
     pub fn new(load: Load, writers: usize, via: &[&str]) -> Self {
         let via = via.iter().map(|&name| name.to_owned()).collect();
-        Self { load, writers, via, rest: Duration::from_millis(2) }
+        Self { load, writers, via, rest: Duration::from_millis(2), bound: STATEMENT_BOUND }
+    }
+
+    /// The same for writers that rest so long between two writes, and wait so long for an answer.
+    #[must_use]
+    pub fn paced(self, rest: Duration, bound: Duration) -> Self {
+        Self { rest, bound, ..self }
     }
 }
 
@@ -155,19 +161,9 @@ impl Writers {
                 client.run(&format!("INSERT INTO {} VALUES {}", plan.load.table(), rows.join(", "))).await?;
             }
             for (i, writer) in (first..this.loads.len()).enumerate() {
-                let logins: Vec<(String, Login)> = plan
-                    .via
-                    .iter()
-                    .map(|name| Ok((name.clone(), cluster.login(name)?)))
-                    .collect::<Result<_>>()?;
-                let task = Task {
-                    writer,
-                    load: plan.load,
-                    rest: plan.rest,
-                    at: i % logins.len().max(1),
-                    logins,
-                    shared: Arc::clone(&this.shared),
-                };
+                let rover = Rover::new(cluster, &plan.via, i, plan.bound)?;
+                let shared = Arc::clone(&this.shared);
+                let task = Task { writer, load: plan.load, rest: plan.rest, rover, shared };
                 let stop = this.stop.clone();
                 this.tasks.spawn(async move {
                     // A write that is on its way when the writers are stopped is waited for, by `finish`.
@@ -242,46 +238,28 @@ struct Task {
     writer: usize,
     load: Load,
     rest: Duration,
-    logins: Vec<(String, Login)>,
-    at: usize,
+    rover: Rover,
     shared: Arc<Shared>,
 }
 
 impl Task {
     async fn work(mut self, stop: &CancellationToken) {
-        let mut connected: Option<Client> = None;
         while !stop.is_cancelled() {
-            let Some((via, login)) = self.logins.get(self.at).cloned() else { return };
-            let client = match &mut connected {
-                Some(client) => client,
-                none => match login.connect().await {
-                    Ok(client) => none.insert(client),
-                    Err(_) => {
-                        self.at = (self.at + 1) % self.logins.len();
-                        tokio::time::sleep(RECONNECT_EVERY).await;
-                        continue;
-                    }
-                },
-            };
+            if !self.rover.is_connected().await {
+                continue;
+            }
             let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
             let statement = self.load.statement(id, self.writer);
+            let via = self.rover.via().to_owned();
             let sent = Moment::now();
-            let outcome = match client.run(&statement).await {
+            let outcome = match self.rover.run(&statement).await {
                 Ok(_) => Outcome::Acknowledged,
-                Err(fault) => {
-                    if matches!(fault, SqlFault::Unanswered(_)) {
-                        connected = None;
-                        self.at = (self.at + 1) % self.logins.len();
-                    }
-                    Outcome::Failed(fault)
-                }
+                Err(fault) => Outcome::Failed(fault),
             };
             self.note(Write { id, writer: self.writer, via, sent, ended: Moment::now(), outcome });
             tokio::time::sleep(self.rest).await;
         }
-        if let Some(client) = connected {
-            client.close().await;
-        }
+        self.rover.close().await;
     }
 
     fn note(&self, write: Write) {

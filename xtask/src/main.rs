@@ -5,6 +5,7 @@
 //! Not here: anything a cluster needs at run time; that is the binary's, in `crates/baton`.
 
 mod bench;
+mod chaos;
 mod checklist;
 mod checkout;
 mod demo;
@@ -34,6 +35,8 @@ enum Task {
     Test(testing::TestArgs),
     /// Set up, build, and run the main job: a cluster that is hurt in every way and goes on
     Demo(demo::DemoArgs),
+    /// Hurt clusters of real processes for as long as it is told, with plans drawn from a seed
+    Chaos(chaos::ChaosArgs),
     /// Measure, print one table with goals, and keep it in benches/RESULTS.md
     Bench(bench::BenchArgs),
     /// Build the built-in policies as WASM components
@@ -64,6 +67,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Verify => verify::run(),
         Task::Test(args) => testing::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Chaos(args) => chaos::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Policies { check } => policies::build(check).map(|()| ExitCode::SUCCESS),
     }

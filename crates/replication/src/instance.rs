@@ -788,6 +788,18 @@ impl Instance {
         }
     }
 
+    /// Whether nothing can come of it that time passes, until something happens: then ticks may be rare, and one of them
+    /// comes before whatever happens next, so that the pause is no stall (S11).
+    /// Whoever lets a primary do something because of the time says so in `Primary::is_at_rest`.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        match &self.role {
+            Role::Primary(primary) => primary.is_at_rest(&self.log),
+            // A tick trims what was applied, and it has come since.
+            Role::Replica(_) | Role::Idle => true,
+        }
+    }
+
     /// Whether clients may read and write here.
     #[must_use]
     pub fn serves(&self) -> bool {

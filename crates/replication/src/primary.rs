@@ -482,6 +482,24 @@ impl Primary {
         }
     }
 
+    /// Whether nothing can come of it that time passes: everybody has everything, knows that it is committed, and is
+    /// what it should be, and no hand-over is under way.
+    pub(crate) fn is_at_rest(&self, log: &Log) -> bool {
+        self.serving
+            && self.pending_count == 0
+            && self.hand_over.is_none()
+            && !(self.view.unsynced && log.synced)
+            && self.peers.iter().all(|(node, peer)| {
+                let Some((state, online)) = self.view.replicas.get(node).copied() else { return false };
+                let has_all = peer.matched == log.last && peer.has(log) == log.last;
+                let follows = peer.link.is_some() && has_all && peer.told == log.commit;
+                let settled = peer.asked_ready.is_none() && peer.behind_since.is_none();
+                let away = state == SyncState::Async && !online && peer.link.is_none();
+                let left_async = state == SyncState::Async && !self.view.sync_replication;
+                settled && (away || follows && (state == SyncState::Sync || left_async))
+            })
+    }
+
     /// S11: while this process did not run, no replica could be heard.
     fn forgive_own_stall(&mut self, now: Instant) {
         let slept = now.since(self.ticked).saturating_sub(TICK_GAP_MAX);

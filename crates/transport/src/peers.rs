@@ -35,6 +35,9 @@ use crate::{CallRefused, Header, Inbound, MESSAGE_BYTES_MAX};
 
 /// A connection that takes longer to make than this is not made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whoever asks for a connection for streams so soon after it could not be made is told the same: a leaf that dies is
+/// asked for by thousands of replicas at once, each again and again.
+const FAILURE_KEPT: Duration = Duration::from_millis(20);
 
 /// A call had no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -99,7 +102,14 @@ enum Lane {
 }
 
 /// A connection that is there or on its way; all who want it wait for the same attempt.
-type Attempt = Shared<BoxFuture<'static, Result<Line, String>>>;
+type Attempt = Shared<BoxFuture<'static, Result<Line, Failed>>>;
+
+/// A connection could not be made.
+#[derive(Clone)]
+struct Failed {
+    why: String,
+    at: Instant,
+}
 
 impl Default for Peers {
     fn default() -> Self {
@@ -180,8 +190,8 @@ impl Peers {
         loop {
             let line = timeout_at(deadline, self.line(address, lane))
                 .await
-                .unwrap_or_else(|_| Err(format!("no connection within {timeout:?}")))
-                .map_err(not_sent)?;
+                .unwrap_or_else(|_| Err(failed(format!("no connection within {timeout:?}"))))
+                .map_err(|failed| not_sent(failed.why))?;
             let peer = PeerClient::with_origin(line, http::Uri::from_static("http://peer"))
                 .max_decoding_message_size(ENVELOPE_BYTES_MAX)
                 .max_encoding_message_size(ENVELOPE_BYTES_MAX);
@@ -203,17 +213,18 @@ impl Peers {
     }
 
     /// A connection that is not known to be dead.
-    fn line(&self, address: &str, lane: Lane) -> impl Future<Output = Result<Line, String>> + use<> {
+    fn line(&self, address: &str, lane: Lane) -> impl Future<Output = Result<Line, Failed>> + use<> {
         let mut lines = self.lines();
         let key = (address.to_owned(), lane);
-        if let Some(attempt) = lines.get(&key).filter(|attempt| is_usable(attempt)) {
+        if let Some(attempt) = lines.get(&key).filter(|attempt| is_usable(lane, attempt)) {
             return attempt.clone();
         }
-        lines.retain(|_, attempt| is_usable(attempt));
+        lines.retain(|(_, lane), attempt| is_usable(*lane, attempt));
         // A task of its own: who waits for a connection may go away without ending the attempt for the others.
         let connecting = tokio::spawn(connect(address.to_owned(), self.0.connect_timeout));
-        let attempt: Attempt =
-            connecting.map(|made| made.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared();
+        let made =
+            |made: Result<_, tokio::task::JoinError>| made.unwrap_or_else(|error| Err(error.to_string()));
+        let attempt: Attempt = connecting.map(move |line| made(line).map_err(failed)).boxed().shared();
         lines.insert(key, attempt.clone());
         attempt
     }
@@ -229,12 +240,16 @@ impl std::fmt::Debug for Peers {
     }
 }
 
-fn is_usable(attempt: &Attempt) -> bool {
+fn is_usable(lane: Lane, attempt: &Attempt) -> bool {
     match attempt.peek() {
         None => true,
         Some(Ok(line)) => !line.requests.is_closed(),
-        Some(Err(_)) => false,
+        Some(Err(failed)) => lane == Lane::Streams && failed.at.elapsed() < FAILURE_KEPT,
     }
+}
+
+fn failed(why: String) -> Failed {
+    Failed { why, at: Instant::now() }
 }
 
 fn outgoing(

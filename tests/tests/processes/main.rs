@@ -5,6 +5,7 @@
 
 mod binary;
 mod cases;
+mod chaos;
 mod classic;
 mod copies;
 mod degrade;

@@ -66,8 +66,13 @@ impl Shared {
 
 /// Runs a test on a cluster of its own.
 pub fn alone(spec: ClusterSpec, test: impl AsyncFnOnce(&Cluster) -> Result<()>) {
-    drop(LEFT.lock().unwrap_or_else(PoisonError::into_inner).take());
+    leave_none();
     on_cluster(spec, test);
+}
+
+/// Takes down the cluster that the last test left behind.
+pub fn leave_none() {
+    drop(LEFT.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
 /// Every node runs, and every replica is in sync.

@@ -25,8 +25,30 @@ const RESULTS: &str = "benches/RESULTS.md";
 enum Part {
     /// Decisions, ticks, catalog commands, and the control group on three nodes in one process.
     Crates,
-    /// Clusters of real processes.
+    /// Clusters of real processes, with all of what follows.
     Cluster,
+    /// Single-row inserts a second.
+    Inserts,
+    /// Transactions over two partitions a second.
+    Transfers,
+    /// Resident memory of idle nodes.
+    Memory,
+    /// Write gaps over many kills.
+    Gaps,
+    /// From the verdict on a leaf until all that it led is served.
+    Promotion,
+    /// Provisioning and catch-up.
+    Copying,
+    /// The write pause of planned switchovers.
+    Switchover,
+}
+
+impl Part {
+    /// The word of the cluster benches for it; None for all of them.
+    fn of_cluster(self) -> Option<String> {
+        let word = self.to_possible_value().map(|value| value.get_name().to_owned());
+        word.filter(|_| !matches!(self, Self::Crates | Self::Cluster))
+    }
 }
 
 /// What to measure.
@@ -44,11 +66,11 @@ pub struct BenchArgs {
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     setup::run(setup::Purpose::Build)?;
     let mut figures = Vec::new();
-    if args.only != Some(Part::Cluster) {
+    if matches!(args.only, None | Some(Part::Crates)) {
         figures.extend(criterion::measure()?);
     }
     if args.only != Some(Part::Crates) {
-        figures.extend(measure_cluster()?);
+        figures.extend(measure_cluster(args.only.and_then(Part::of_cluster))?);
     }
     let text = table::markdown(&figures);
     println!("\n{text}");
@@ -64,10 +86,13 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 /// Runs the cluster benches; they print a figure a line.
-fn measure_cluster() -> Result<Vec<Figure>> {
+fn measure_cluster(only: Option<String>) -> Result<Vec<Figure>> {
     let programs = Programs::build()?;
     let mut command = Command::new(programs.path("baton-benches")?);
     command.env("BATON_BIN", programs.path("baton")?).stderr(Stdio::inherit());
+    if let Some(only) = only {
+        command.args(["--only", &only]);
+    }
     eprintln!("  $ {}", checkout::printed(&command));
     let output = command.output().context("cannot start the cluster benches")?;
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -11,6 +11,7 @@ use baton_catalog::{
     Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
 };
 use baton_failover::{Chosen, Graces, Plan, Problem, Promoter, Sight, problems};
+use baton_model::limits::DECISIONS_KEPT;
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
 use baton_policy_host::{CallStats, Decider};
@@ -24,6 +25,11 @@ use crate::wire::{JoinRequest, Request, Response};
 
 /// A recorded input has at most so many bytes; of a larger one, only the part about the subject is kept.
 const INPUT_BYTES_MAX: usize = 64 << 10;
+/// Promotions of one plan whose decisions are recorded, at most: more would push the verdict on the node itself out of
+/// what is kept.
+const PROMOTIONS_RECORDED_MAX: usize = DECISIONS_KEPT / 2;
+/// Problems and steps of one plan that the log tells one by one, at most.
+const LOGGED_MAX: usize = 64;
 /// Without any news, the state is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A policy that fails again is reported again after this.
@@ -102,11 +108,14 @@ impl Supervision {
         let found = problems(catalog, &sight, me);
         let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
         let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut promoter);
-        let mut records = detection_records(catalog, &found, judged, me);
+        let mut records = detection_records(catalog, &found, judged, me, aggregator.context.clock.now());
         records.append(&mut promoter.records);
         if !plan.commands.is_empty() {
-            for problem in &found {
+            for problem in found.iter().take(LOGGED_MAX) {
                 info!(%problem, "problem");
+            }
+            if found.len() > LOGGED_MAX {
+                info!(more = found.len() - LOGGED_MAX, "problems");
             }
         }
         commands.extend(plan.commands);
@@ -261,8 +270,14 @@ async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) -> bool
     let entry = Entry { statement: None, at_ms: wall_clock_ms(), command: Command::Batch(commands.clone()) };
     match aggregator.propose(entry).await {
         Ok(Ok(Reply::Batch(outcomes))) => {
-            for (command, outcome) in commands.iter().zip(outcomes) {
-                report(command, &outcome);
+            let done = commands.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).count();
+            for (told, (command, outcome)) in commands.iter().zip(outcomes).enumerate() {
+                if told < LOGGED_MAX || outcome.is_err() {
+                    report(command, &outcome);
+                }
+            }
+            if commands.len() > LOGGED_MAX {
+                info!(steps = commands.len(), done, "the plan is carried out");
             }
             true
         }
@@ -310,14 +325,25 @@ fn detection_json(input: &DetectionInput, subject: NodeId) -> String {
     json(&part)
 }
 
-fn detection_records(catalog: &Catalog, found: &[Problem], judged: &Judged, me: NodeId) -> Vec<Record> {
+fn detection_records(
+    catalog: &Catalog,
+    found: &[Problem],
+    judged: &Judged,
+    me: NodeId,
+    now: baton_model::Instant,
+) -> Vec<Record> {
     let Some(decision) = &judged.decision else { return Vec::new() };
+    // When the verdict was given, which is a while before it could be acted on.
+    let given_ms = |node: &NodeId| {
+        let age = judged.failed_at.get(node).map_or(Duration::ZERO, |at| now.since(*at));
+        wall_clock_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(0))
+    };
     found
         .iter()
         .filter_map(|problem| match problem {
             Problem::DeadNode { node, role, reason } => Some(Record {
                 id: 0,
-                at_ms: wall_clock_ms(),
+                at_ms: given_ms(node),
                 node: me,
                 decision_point: DecisionPoint::Detection.to_string(),
                 subject: format!("{role} {}", catalog.address_of(*node)),
@@ -347,6 +373,9 @@ impl Promoter for AskPolicy<'_> {
         let mut input = input.clone();
         let decision = self.decider.decide_promotion(&mut input);
         let verdict = decision.verdict;
+        if self.records.len() >= PROMOTIONS_RECORDED_MAX && decision.fallback.is_none() {
+            return Chosen { ranking: verdict.ranking, reason: verdict.reason, policy: decision.module };
+        }
         let CallStats { fuel, micros, .. } = decision.stats;
         let mut chosen = verdict.ranking.first().map_or("nobody".into(), |node| format!("promote n{node}"));
         for (node, why) in &verdict.rejected {

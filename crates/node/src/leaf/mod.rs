@@ -235,7 +235,12 @@ impl Leaf {
         seen.note(catalog);
         let tables: BTreeSet<TableId> =
             catalog.databases_and_hidden().flat_map(|d| catalog.tables(d.id)).map(|t| t.schema.id).collect();
+        let databases: BTreeSet<DatabaseId> =
+            catalog.databases_and_hidden().map(|database| database.id).collect();
         let changed = seen.tables.as_ref() != Some(&tables);
+        if !changed && seen.databases.as_ref() == Some(&databases) {
+            return Ok(()); // What was dropped before has gone, and a failover must not wait for a look at the disk.
+        }
         for partition in self.store.partitions()? {
             if catalog.database_by_id(partition.database).is_none() {
                 if partition.database <= seen.newest_database {
@@ -252,6 +257,7 @@ impl Leaf {
             }
         }
         seen.tables = Some(tables);
+        seen.databases = Some(databases);
         Ok(())
     }
 }
@@ -263,8 +269,9 @@ impl Leaf {
 struct Seen {
     newest_database: DatabaseId,
     newest_table: TableId,
-    /// The tables of the last catalog that the store was compared with.
+    /// The tables, and the databases, of the last catalog that the store was compared with.
     tables: Option<BTreeSet<TableId>>,
+    databases: Option<BTreeSet<DatabaseId>>,
 }
 
 impl Seen {

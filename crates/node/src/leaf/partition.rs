@@ -39,6 +39,11 @@ use crate::wire::{InstanceStatus, decode, encode};
 const INBOX: usize = 4096;
 /// Time passes for the core in steps of this.
 const TICK: Duration = Duration::from_millis(20);
+/// An instance that is at rest, and of which nothing came for [`REST_AFTER`], is told that time passes this rarely: a
+/// leaf may have thousands.
+const TICK_AT_REST: Duration = Duration::from_millis(500);
+/// Longer than anything that an instance does again and again.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// The names of the instance's small state: its epochs, and the outcomes that its copy came with.
 const EPOCHS: &str = "epochs";
 const OUTCOMES: &str = "outcomes";
@@ -85,6 +90,8 @@ pub struct PartitionHandle {
     tenure: Arc<ArcSwapOption<Tenure>>,
     /// The statements that write here now.
     pub runs: Arc<Runs>,
+    /// What it was told last of what the catalog says.
+    told: Mutex<Option<View>>,
 }
 
 /// The epoch in which an instance serves clients now; 0 while it does not.
@@ -170,7 +177,8 @@ impl PartitionHandle {
             instance,
         };
         tokio::spawn(task.run(inputs));
-        Ok(Arc::new(Self { id, inbox, serving, status, tenure, runs: Arc::default() }))
+        let (runs, told) = (Arc::default(), Mutex::default());
+        Ok(Arc::new(Self { id, inbox, serving, status, tenure, runs, told }))
     }
 
     /// Its partition.
@@ -190,8 +198,15 @@ impl PartitionHandle {
         self.tenure.load_full().filter(|tenure| Some(tenure.epoch()) == serving)
     }
 
-    /// Tells it what the catalog says.
+    /// Tells it what the catalog says, if that is something else than it was told last.
     pub async fn see(&self, view: View) {
+        {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.as_ref() == Some(&view) {
+                return;
+            }
+            *told = Some(view.clone());
+        }
         self.tell(Input::Event(Event::View(view))).await;
     }
 
@@ -358,10 +373,12 @@ impl Task {
 
     async fn work(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut ticked = self.context.clock.now();
+        let mut busy = ticked;
         let durable = Arc::clone(&self.durable);
         let mut batch = Vec::new();
         loop {
             let mut events = std::mem::take(&mut self.pending);
+            let rests = ticked.since(busy) >= REST_AFTER && self.instance.is_at_rest();
             if !events.is_empty() {
                 // Others have their turn as well, on this thread and in this inbox.
                 tokio::task::yield_now().await;
@@ -370,8 +387,13 @@ impl Task {
                     biased;
                     () = durable.changed.notified() => {}
                     count = inputs.recv_many(&mut batch, INBOX) => if count == 0 { return },
-                    () = sleep(TICK) => {}
+                    () = sleep(if rests { TICK_AT_REST } else { TICK }) => {}
                 }
+            }
+            if rests {
+                // Nobody owes anything: that the last tick was long ago is no stall of this process.
+                ticked = self.context.clock.now();
+                events.push(Event::Tick);
             }
             while batch.len() < INBOX
                 && let Ok(input) = inputs.try_recv()
@@ -409,10 +431,14 @@ impl Task {
             if events.is_empty() {
                 continue;
             }
+            let waking = events.iter().any(|event| !matches!(event, Event::Tick));
             let effects = self.instance.step(now, events);
             // Before anybody hears of what it asks for.
             self.irreplaceable.store(self.instance.is_irreplaceable(), Ordering::Release);
             let quiet = effects.is_empty();
+            if waking || !quiet {
+                busy = now;
+            }
             for effect in effects {
                 if let Err(error) = self.carry_out(effect).await {
                     error!(partition = %self.instance.partition(), %error, "the disk failed; this leaf stops");

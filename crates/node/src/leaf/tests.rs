@@ -614,6 +614,8 @@ async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()));
     assert_eq!(stage.leaf.store.partitions().unwrap(), []);
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()), "a second time");
+}
+
 const ORIGIN: Origin =
     Origin { aggregator: NodeId(1), incarnation: Incarnation(1), began_at: CatalogIndex(1) };
 const TRANSACTION: TransactionId = TransactionId::new(1, 1);

@@ -438,7 +438,10 @@ impl World {
             _ => None,
         });
         leaf.syncs = newest.unwrap_or(leaf.syncs);
+        let rests = instance.is_at_rest() && matches!(events[..], [Event::Tick]);
         let effects = instance.step(now, events);
+        let only_trims = effects.iter().all(|effect| matches!(effect, Effect::Trim(_)));
+        assert!(!rests || only_trims, "{id} is at rest, and the time brings {effects:?}");
         if instance.serves() {
             self.checks.serves(instance.epoch(), id);
         }

@@ -145,8 +145,8 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         }
         "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "GRANT" | "REVOKE" | "LOCK" | "UNLOCK"
         | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE" | "CHECK" | "REPAIR" | "FLUSH"
-        | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL" | "XA"
-        | "MERGE" => {
+        | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL"
+        | "XA" | "MERGE" => {
             return known_but_unsupported(parser, &first, place);
         }
         _ => return Err(Refusal::Expected("a statement", place)),
