@@ -355,7 +355,7 @@ impl Aggregator {
             attached.push(id);
         }
         if balance && !attached.is_empty() {
-            self.take_back(&attached).await?;
+            self.give_back_to(&attached).await?;
         }
         Ok(attached.len() as u64)
     }
@@ -377,7 +377,7 @@ impl Aggregator {
     }
 
     /// Begins the plans by which primaries go back to leaves that were attached; they go on by themselves.
-    async fn take_back(&self, leaves: &[NodeId]) -> Result<(), ForwardRefusal> {
+    async fn give_back_to(&self, leaves: &[NodeId]) -> Result<(), ForwardRefusal> {
         let catalog = self.current_catalog().await?;
         let spread = catalog.variable("leaf_failover_fanout").is_some_and(|fanout| fanout == "load_balanced");
         for database in catalog.databases() {

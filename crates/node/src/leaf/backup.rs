@@ -16,7 +16,7 @@ use std::time::Duration;
 use baton_archive::{Archive, ArchiveError, ArchivedPartition, RowsFile, read_rows};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::{BACKUP_FILE_BYTES, BACKUPS_AT_ONCE, RESTORE_RECORD_BYTES};
-use baton_model::{Epoch, Lsn, PartitionId, StatementId, TableId, TableSchema, decode_row};
+use baton_model::{Lsn, PartitionId, StatementId, TableId, TableSchema, decode_row};
 use baton_replication::{Mutation, Write, WriteError};
 use baton_sql::ordinal;
 use bytes::Bytes;
@@ -25,8 +25,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::interval;
 use tracing::info;
 
-use super::Leaf;
-use super::partition::{Input, PartitionHandle};
+use super::partition::Input;
+use super::read::IN_DOUBT_MAX;
+use super::tenure::Tenure;
+use super::{Leaf, lease};
 use crate::wire::{ArchiveNews, BEGUN, BackupRequest, DataRefusal, RestoreRequest, encode};
 
 /// The master aggregator hears of work that goes on at least this often.
@@ -61,7 +63,7 @@ impl Leaf {
         let leaf = Arc::clone(self);
         self.tell_of(async move {
             let partition = request.partition;
-            let rows = leaf.take_back(request).await?;
+            let rows = leaf.take_in(request).await?;
             info!(%partition, rows, "a partition is back from an archive");
             Ok(ArchiveNews::Restored(rows))
         })
@@ -104,7 +106,8 @@ impl Leaf {
     pub async fn snapshot(&self, partition: PartitionId) -> Result<Lsn, DataRefusal> {
         let instance = self.instance(partition)?;
         let applied = instance.ask(|reply| Input::Snapshot { reply }).await.ok_or(DataRefusal::NotPrimary)?;
-        let flushed = tokio::task::spawn_blocking(move || instance.store.flush()).await;
+        let store = Arc::clone(&self.store);
+        let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
         flushed.map_err(defect)?.map_err(defect)?;
         Ok(applied)
     }
@@ -112,7 +115,7 @@ impl Leaf {
     async fn archive(&self, request: BackupRequest) -> Result<ArchivedPartition, DataRefusal> {
         let BackupRequest { partition, tables, place, folder, run } = request;
         let instance = self.instance(partition)?;
-        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+        let tenure = instance.tenure().ok_or(DataRefusal::NotPrimary)?;
         let opened = tokio::task::block_in_place(|| Archive::open(&place, &folder, false));
         let archive = opened.map_err(failed)?;
         if archive.size(&format!("{run}/{BEGUN}")).await.map_err(failed)?.is_none() {
@@ -120,8 +123,13 @@ impl Leaf {
                 format!("{place} is not the same folder on {} and at the master aggregator", self.name());
             return Err(DataRefusal::Failed(SqlError::new(ErrorCode::OperationRefused, text)));
         }
+        tenure.until_it_may_show(lease::patience()).await?;
+        for table in &tables {
+            // What is committed elsewhere already is not to be missed here.
+            tenure.settled(*table, |_| true, IN_DOUBT_MAX).await?;
+        }
         let (sender, mut files) = mpsc::channel(1);
-        let reading = tokio::task::spawn_blocking(move || read_out(&instance, epoch, &tables, &sender));
+        let reading = tokio::task::spawn_blocking(move || read_out(&tenure, &tables, &sender));
         // Each attempt has names of its own.
         let attempt: u32 = rand::random();
         let mut archived = Vec::new();
@@ -138,10 +146,10 @@ impl Leaf {
         self.context.catalog().address_of(self.context.node())
     }
 
-    async fn take_back(&self, request: RestoreRequest) -> Result<u64, DataRefusal> {
+    async fn take_in(&self, request: RestoreRequest) -> Result<u64, DataRefusal> {
         let RestoreRequest { partition, place, folder, files, tables, cut_into } = request;
         let instance = self.instance(partition)?;
-        let epoch = instance.serving_epoch().ok_or(DataRefusal::NotPrimary)?;
+        let epoch = instance.tenure().ok_or(DataRefusal::NotPrimary)?.epoch();
         let opened = tokio::task::block_in_place(|| Archive::open(&place, &folder, false));
         let archive = opened.map_err(failed)?;
         let sieve =
@@ -172,17 +180,10 @@ impl Leaf {
 }
 
 /// Reads the rows of these tables, as of one LSN, into files, as fast as they are taken.
-fn read_out(
-    instance: &PartitionHandle,
-    epoch: Epoch,
-    tables: &[TableId],
-    files: &mpsc::Sender<RowsFile>,
-) -> Result<Lsn, DataRefusal> {
+fn read_out(tenure: &Tenure, tables: &[TableId], files: &mpsc::Sender<RowsFile>) -> Result<Lsn, DataRefusal> {
     let read = |view: &baton_storage::ReadView<'_>| {
         // What is seen from here on was seen of its primary.
-        if instance.serving_epoch() != Some(epoch) {
-            return Err(DataRefusal::NotPrimary);
-        }
+        tenure.may_show()?;
         let mut file = RowsFile::default();
         for table in tables {
             for stored in view.scan(*table, Bound::Unbounded, Bound::Unbounded) {
@@ -200,7 +201,7 @@ fn read_out(
         }
         Ok(view.applied())
     };
-    instance.store.view(instance.partition(), read).map_err(defect)?
+    tenure.store().view(tenure.partition(), read).map_err(defect)?
 }
 
 /// Finds in a file what belongs into one partition.

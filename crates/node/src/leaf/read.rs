@@ -32,7 +32,7 @@ const ROW_FRAME_BYTES: usize = 8;
 /// A reader that gets no rows is told at least this often that there may be some yet.
 const ALIVE_EVERY: Duration = Duration::from_millis(500);
 /// How long a read waits for the end of a transaction that may be committed already, before whoever asked asks again.
-const IN_DOUBT_MAX: Duration = Duration::from_secs(3);
+pub const IN_DOUBT_MAX: Duration = Duration::from_secs(3);
 
 impl Leaf {
     /// The encoded rows of some keys, in their order.

@@ -272,7 +272,7 @@ impl Tenure {
         }
         match answer.await {
             Ok(Ok(_)) => WriteOutcome::Done,
-            Ok(Err(WriteError::TooManyInFlight)) => WriteOutcome::Busy,
+            Ok(Err(WriteError::TooManyInFlight | WriteError::HandingOver)) => WriteOutcome::Busy,
             Ok(Err(WriteError::NotPrimary | WriteError::Deposed)) | Err(_) => WriteOutcome::Deposed,
         }
     }

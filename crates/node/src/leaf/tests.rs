@@ -570,7 +570,7 @@ async fn a_primary_that_is_to_hand_over_takes_no_write_and_goes_on_by_itself() {
     // Nobody else was named, so it goes on.
     stage.see(3, HERE, &[]).await;
     assert_eq!(stage.insert(1000, vec![row(0, 1)]).await, Ok(1));
-    assert_eq!(stage.leaf.instance(PARTITION).unwrap().serving_epoch(), Some(Epoch(1)));
+    assert_eq!(stage.leaf.instance(PARTITION).unwrap().tenure().map(|t| t.epoch()), Some(Epoch(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -739,7 +739,7 @@ async fn s9_what_is_prepared_is_waited_for_by_readers_and_survives_its_primary()
     // The leaf's process ends, and another run of it takes over with what is on disk.
     stage.see(2, THERE, &[(HERE, SyncState::Async)]).await;
     stage.wait_until_it_serves(None).await;
-    let settings = Settings { sync_replica_timeout: LONG };
+    let settings = Settings { sync_replica_timeout: LONG, ..Settings::default() };
     let replicas = std::collections::BTreeMap::new();
     let view = View {
         epoch: Epoch(3),
@@ -748,6 +748,8 @@ async fn s9_what_is_prepared_is_waited_for_by_readers_and_survives_its_primary()
         armed: true,
         replicas,
         sync_replication: true,
+        sync_durability: true,
+        unsynced: false,
         settings,
     };
     stage.instance().see(view).await;
