@@ -6,7 +6,8 @@
 //! So every message of it may be lost, and everybody who has a part in it may die: its time runs out, and this instance
 //! serves on, unless the catalog says otherwise.
 //!
-//! Reads go on until the next primary is named.
+//! Reads go on until it has said that nothing is under way. From then on the next primary may serve before this one
+//! hears of it, so the shell shows nothing that it reads here until the catalog has spoken or the plan's time is over.
 
 use std::fmt;
 use std::time::Duration;
@@ -43,6 +44,11 @@ impl HandOver {
             self.until = now + self.hold;
             effects.push(Effect::Drained { ticket, result: Ok(last) });
         }
+    }
+
+    /// Whether that was told.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.ticket.is_none()
     }
 
     /// Nothing comes of it.

@@ -814,6 +814,13 @@ impl Instance {
         matches!(&self.role, Role::Primary(primary) if primary.is_irreplaceable())
     }
 
+    /// Whether it is a primary that has said that nothing is under way any more, so that another one may be named at any
+    /// moment: what is read here from then on may be the past before this instance knows it.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.is_drained())
+    }
+
     /// The newest epoch it knows.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -246,6 +246,11 @@ impl Primary {
             || view.replicas.get(&node).is_some_and(|(state, _)| *state != SyncState::Async)
     }
 
+    /// Whether it has said that nothing is under way any more.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.hand_over.as_ref().is_some_and(HandOver::is_drained)
+    }
+
     pub(crate) fn is_irreplaceable(&self) -> bool {
         !self.peers.iter().any(|(node, peer)| Self::waits_for(&self.view, *node, peer))
     }

@@ -85,6 +85,8 @@ pub struct Aggregator {
     fallbacks: Reported,
     /// Leaves that answer and are not used yet, and for how long, while this node is the master aggregator.
     held_back: Mutex<BTreeMap<NodeId, Duration>>,
+    /// Leaves from which a hand-over takes a partition that is not known to be committed, and since when.
+    handing_over: switchover::HandingOver,
 }
 
 /// The control group's way to the other members.
@@ -142,6 +144,7 @@ impl Aggregator {
             leases,
             fallbacks: Reported::default(),
             held_back: Mutex::default(),
+            handing_over: switchover::HandingOver::default(),
         });
         if context.identity().cluster.is_some() {
             // CURRENT is RocksDB's own pointer to what is there: without it, the store would be created anew.

@@ -102,6 +102,7 @@ impl Supervision {
         let mut commands = self.announce(aggregator, catalog, me, term);
         let mut sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
         sight.now = aggregator.context.clock.now();
+        self.doubted.extend(aggregator.handing_over.take_unresolved());
         sight.reads_until = self.lend(aggregator, catalog, &sight, term);
         sight.held_back = self.graces.look(catalog, &sight);
         aggregator.hold_back(sight.held_back.clone());
@@ -158,7 +159,10 @@ impl Supervision {
         let judged = catalog.switch("leaf_failure_detection");
         let (counted_on, others): (Vec<_>, Vec<_>) =
             catalog.leaves().map(|leaf| (leaf.id, leaf.is_online())).partition(|(leaf, online)| {
-                *online && !(judged && sight.is_failed(*leaf)) && !self.doubted.contains(leaf)
+                *online
+                    && !(judged && sight.is_failed(*leaf))
+                    && !self.doubted.contains(leaf)
+                    && !aggregator.handing_over.is_doubted(*leaf)
             });
         // Until this term's first entry is applied, an entry of the leader before may take something that this catalog
         // does not know of.

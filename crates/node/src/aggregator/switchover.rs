@@ -5,8 +5,12 @@
 //! else is named in time, and once somebody is, it is a change of primaries as after a failure.
 //!
 //! * S4: only a `Sync` replica, on a leaf that answers as the run and the disk that the catalog knows.
+//! * The next primary may serve before the old one hears of it. So a drained primary shows nothing that it reads until it
+//!   hears, or goes on; and where nothing was drained, the old one's lease runs out before the command is proposed.
 //! * S12: the command carries the statement's id, so a retry at the next master aggregator is answered with its outcome.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, Rejection};
@@ -25,6 +29,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 const HOLD_MAX: Duration = Duration::from_secs(2);
 /// What the answer of a leaf may take beyond that.
 const ANSWER: Duration = Duration::from_millis(500);
+/// A leaf that is lent nothing more surely reads nothing after this.
+const FREED_MAX: Duration = Duration::from_secs(3);
 /// A hand-over that came to nothing is tried again so often, at most.
 const ATTEMPTS: usize = 3;
 /// Between two attempts.
@@ -33,6 +39,71 @@ const AGAIN: Duration = Duration::from_millis(300);
 const SERVES: Duration = Duration::from_secs(5);
 /// Between two looks whether it does.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A drained primary shows nothing that it reads while it holds still. If its successor is not committed within this,
+/// its leaf is lent nothing more, so that it reads nothing when it goes on.
+const DOUBTED_AFTER: Duration = Duration::from_millis(500);
+
+/// Which leaves something may have been taken from, by hand-overs whose outcome is not known yet.
+#[derive(Default)]
+pub struct HandingOver(Mutex<Doubts>);
+
+#[derive(Default)]
+struct Doubts {
+    /// Those that are under way, and from when on they are doubted.
+    under_way: BTreeMap<u64, (NodeId, Instant)>,
+    next: u64,
+    /// Leaves of hand-overs that ended without an answer.
+    unresolved: BTreeSet<NodeId>,
+}
+
+/// One that is under way.
+struct UnderWay<'a> {
+    all: &'a HandingOver,
+    number: u64,
+}
+
+impl HandingOver {
+    fn begin(&self, leaf: NodeId, doubted_at: Instant) -> UnderWay<'_> {
+        let mut doubts = self.doubts();
+        doubts.next += 1;
+        let number = doubts.next;
+        doubts.under_way.insert(number, (leaf, doubted_at));
+        UnderWay { all: self, number }
+    }
+
+    /// Whether the leaf is to be lent nothing more for now.
+    pub fn is_doubted(&self, leaf: NodeId) -> bool {
+        let (now, doubts) = (Instant::now(), self.doubts());
+        let mut under_way = doubts.under_way.values();
+        under_way.any(|(of, at)| *of == leaf && *at <= now) || doubts.unresolved.contains(&leaf)
+    }
+
+    /// Leaves of hand-overs that ended without an answer: whatever is committed next says what became of them.
+    pub fn take_unresolved(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.doubts().unresolved)
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay<'_> {
+    /// It ended without an answer.
+    fn is_unresolved(&self) {
+        let mut doubts = self.all.doubts();
+        if let Some((leaf, _)) = doubts.under_way.get(&self.number).copied() {
+            doubts.unresolved.insert(leaf);
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.all.doubts().under_way.remove(&self.number);
+    }
+}
 
 /// How an attempt ended that did not succeed.
 enum Failed {
@@ -146,18 +217,41 @@ impl Aggregator {
                 Err(error) => return Err(Failed::Now(error.to_string())),
             }
         }
+        let doubted_at = Instant::now() + if kill { Duration::ZERO } else { DOUBTED_AFTER };
+        let under_way = self.handing_over.begin(old.id, doubted_at);
+        if kill {
+            self.until_it_reads_nothing(&catalog, old.id).await?;
+        }
         let command =
             Command::HandOver { partition: id, epoch: partition.epoch, to, reason: reason.to_owned() };
         let entry = Entry { statement, at_ms: wall_clock_ms(), command };
         // Once it is proposed it may be committed, whatever becomes of the answer.
         match timeout(HOLD_MAX, self.propose(entry)).await {
-            Err(_) => Err(Failed::ForGood(ForwardRefusal::Unknown)),
-            Ok(Err(error)) => Err(Failed::ForGood(refusal(error))),
+            Err(_) => {
+                under_way.is_unresolved();
+                Err(Failed::ForGood(ForwardRefusal::Unknown))
+            }
+            Ok(Err(error)) => {
+                under_way.is_unresolved();
+                Err(Failed::ForGood(refusal(error)))
+            }
             Ok(Ok(Ok(_))) => Ok(Some(partition.epoch.next())),
             // With an id the answer is the same for ever.
             Ok(Ok(Err(rejection))) if statement.is_some() => Err(Failed::ForGood((&rejection).into())),
             Ok(Ok(Err(rejection))) => Err(Failed::Now(rejection.to_string())),
         }
+    }
+
+    /// Waits until a leaf that is lent nothing more surely shows nothing that it reads.
+    async fn until_it_reads_nothing(&self, catalog: &Catalog, leaf: NodeId) -> Result<(), Failed> {
+        let deadline = Instant::now() + FREED_MAX;
+        while catalog.switch("leaf_read_lease") && self.context.clock.now() < self.leases.free_at(leaf) {
+            if Instant::now() >= deadline {
+                return Err(Failed::Now(format!("{} could still read", catalog.address_of(leaf))));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Whether a leaf answers this node now, as the run and on the disk that the catalog knows.

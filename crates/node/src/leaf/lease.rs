@@ -36,6 +36,10 @@ impl Tenure {
         self.still_serves()?;
         let context = self.context();
         let catalog = context.catalog();
+        if self.is_drained() {
+            // Another primary may serve already: a planned change waits for no lease to run out.
+            return Err(DataRefusal::NoLease);
+        }
         if irreplaceable || !catalog.switch("leaf_read_lease") {
             return Ok(());
         }

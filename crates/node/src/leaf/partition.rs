@@ -164,6 +164,7 @@ impl PartitionHandle {
             serving: Arc::clone(&serving),
             tenure: Arc::clone(&tenure),
             irreplaceable: Arc::default(),
+            drained: Arc::default(),
             status: Arc::clone(&status),
             inbox: inbox.downgrade(),
             links: Links::default(),
@@ -342,6 +343,7 @@ struct Task {
     tenure: Arc<ArcSwapOption<Tenure>>,
     /// Whether nobody can take its place before it has asked for something.
     irreplaceable: Arc<AtomicBool>,
+    drained: Arc<AtomicBool>,
     status: Arc<ArcSwap<InstanceStatus>>,
     inbox: mpsc::WeakSender<Input>,
     links: Links,
@@ -435,6 +437,7 @@ impl Task {
             let effects = self.instance.step(now, events);
             // Before anybody hears of what it asks for.
             self.irreplaceable.store(self.instance.is_irreplaceable(), Ordering::Release);
+            self.drained.store(self.instance.is_drained(), Ordering::Release);
             let quiet = effects.is_empty();
             if waking || !quiet {
                 busy = now;
@@ -463,6 +466,7 @@ impl Task {
             epoch,
             Arc::clone(&self.serving),
             Arc::clone(&self.irreplaceable),
+            Arc::clone(&self.drained),
             self.inbox.clone(),
         )?;
         self.tenure.store(Some(tenure));

@@ -39,6 +39,7 @@ pub struct Tenure {
     epoch: Epoch,
     serving: Arc<ServingEpoch>,
     irreplaceable: Arc<AtomicBool>,
+    drained: Arc<AtomicBool>,
     inbox: mpsc::WeakSender<Input>,
     core: Mutex<Core>,
     /// How many transactions are prepared. While there are none, readers need not look.
@@ -89,6 +90,7 @@ impl Tenure {
         epoch: Epoch,
         serving: Arc<ServingEpoch>,
         irreplaceable: Arc<AtomicBool>,
+        drained: Arc<AtomicBool>,
         inbox: mpsc::WeakSender<Input>,
     ) -> Result<Arc<Self>, LeafError> {
         let prepared = store.view(partition, |view| {
@@ -119,6 +121,7 @@ impl Tenure {
             epoch,
             serving,
             irreplaceable,
+            drained,
             inbox,
             core: Mutex::new(core),
             in_doubt,
@@ -156,6 +159,11 @@ impl Tenure {
     /// [`baton_replication::Instance::is_irreplaceable`].
     pub fn is_irreplaceable(&self) -> bool {
         self.irreplaceable.load(Ordering::Acquire)
+    }
+
+    /// [`baton_replication::Instance::is_drained`].
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
     }
 
     /// What it shares with the rest of the process.
