@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_catalog::{Catalog, Command, Entry, Rejection};
+use baton_catalog::{Catalog, Command, Entry, Partition, Rejection};
 use baton_model::{Epoch, NodeId, PartitionId, StatementId, SyncState};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
@@ -21,7 +21,7 @@ use tracing::{debug, info};
 use super::Aggregator;
 use super::execute::refusal;
 use crate::server::wall_clock_ms;
-use crate::wire::{DrainRequest, ForwardRefusal, Request, Response};
+use crate::wire::{DrainRequest, ForwardRefusal, InstanceStatus, Request, Response};
 
 /// Writes that are under way must end within this, or the old primary goes on.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -202,14 +202,14 @@ impl Aggregator {
                 )));
             }
         }
+        // Pings may be a moment old: a leaf that fell asleep meanwhile would leave the partition without a primary.
+        self.ask_heir(&catalog, partition, to).await?;
+        let request = |drain: Duration, hold: Duration| {
+            let (drain_ms, hold_ms) = (drain.as_millis() as u64, hold.as_millis() as u64);
+            Request::Drain(DrainRequest { partition: id, epoch: partition.epoch, to, drain_ms, hold_ms })
+        };
         if !kill {
-            let request = Request::Drain(DrainRequest {
-                partition: id,
-                epoch: partition.epoch,
-                to,
-                drain_ms: DRAIN_MAX.as_millis() as u64,
-                hold_ms: HOLD_MAX.as_millis() as u64,
-            });
+            let request = request(DRAIN_MAX, HOLD_MAX);
             match self.context.ask(&old.rpc_address(), &request, DRAIN_MAX + ANSWER).await {
                 Ok(Response::Drained(Ok(last))) => debug!(%id, %last, "drained"),
                 Ok(Response::Drained(Err(why))) => return Err(Failed::Now(why)),
@@ -226,7 +226,13 @@ impl Aggregator {
             Command::HandOver { partition: id, epoch: partition.epoch, to, reason: reason.to_owned() };
         let entry = Entry { statement, at_ms: wall_clock_ms(), command };
         // Once it is proposed it may be committed, whatever becomes of the answer.
-        match timeout(HOLD_MAX, self.propose(entry)).await {
+        let proposed = timeout(HOLD_MAX, self.propose(entry)).await;
+        if !kill && matches!(proposed, Ok(Ok(Err(_)))) {
+            // Nothing comes of it: writes need not wait until the time is over.
+            let release = request(Duration::ZERO, Duration::ZERO);
+            drop(self.context.ask(&old.rpc_address(), &release, ANSWER).await);
+        }
+        match proposed {
             Err(_) => {
                 under_way.is_unresolved();
                 Err(Failed::ForGood(ForwardRefusal::Unknown))
@@ -252,6 +258,23 @@ impl Aggregator {
             sleep(LOOK_AGAIN).await;
         }
         Ok(())
+    }
+
+    /// Has the replica's leaf say that it is there, and follows in this epoch.
+    async fn ask_heir(&self, catalog: &Catalog, partition: &Partition, to: NodeId) -> Result<(), Failed> {
+        let Some(leaf) = catalog.node(to) else { return Err(Failed::Now("its leaf is gone".into())) };
+        let answer = self.context.ask(&leaf.rpc_address(), &Request::Instances, ANSWER).await;
+        let Ok(Response::Instances(told)) = answer else {
+            return Err(Failed::Now(format!("{} does not answer", leaf.address())));
+        };
+        let follows = |one: &InstanceStatus| {
+            one.partition == partition.id && one.role == "replica" && one.epoch == partition.epoch
+        };
+        if told.iter().any(follows) {
+            Ok(())
+        } else {
+            Err(Failed::Now(format!("{} does not follow it yet", leaf.address())))
+        }
     }
 
     /// Whether a leaf answers this node now, as the run and on the disk that the catalog knows.

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use baton_failover::may_clear;
 use baton_model::{CatalogIndex, Lsn, PartitionId};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Leaf;
 use super::partition::{Input, orphan};
 use crate::wire::{DrainRequest, InstanceStatus};
+
+/// The catalog that takes an instance away must be here within this.
+const CATALOG_MAX: Duration = Duration::from_secs(1);
 
 impl Leaf {
     /// What is on the disk of partitions that have no instance here, as far as it can be read.
@@ -36,6 +40,8 @@ impl Leaf {
     /// # Errors
     /// Why it must stay.
     pub async fn drop_orphan(&self, partition: PartitionId, index: CatalogIndex) -> Result<(), String> {
+        let mut catalogs = self.context.watch_catalog();
+        let _ = timeout(CATALOG_MAX, catalogs.wait_for(|catalog| catalog.index() >= index)).await;
         let _reconciling = self.reconciling.lock().await;
         let catalog = self.context.catalog();
         if catalog.index() < index {
