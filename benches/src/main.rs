@@ -3,6 +3,7 @@
 //! `cargo xtask bench` runs it after the criterion benches of the crates, and makes one table of both.
 //! The clients run on the same machine as the cluster: the figures are what is left for it.
 
+mod archives;
 mod copying;
 mod figure;
 mod gaps;
@@ -35,6 +36,8 @@ enum Part {
     Promotion,
     /// Provisioning and catch-up.
     Copying,
+    /// Backup and restore, and writes beside a catch-up.
+    Archives,
     /// The write pause of planned switchovers.
     Switchover,
 }
@@ -91,6 +94,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted(Part::Copying) {
         copying::measure().await?;
+    }
+    if wanted(Part::Archives) {
+        archives::measure().await?;
     }
     if wanted(Part::Switchover) {
         switchover::measure().await?;
