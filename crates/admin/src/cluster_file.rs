@@ -606,7 +606,7 @@ hosts:
             ("heartbeat_interval_ms: 5", "'5' cannot be: it is a number from 10 to 10000"),
             ("heartbeat_interval_ms: 1.5", "'1.5' cannot be: it is a number"),
             ("auto_attach: maybe", "'maybe' cannot be: it is ON or OFF"),
-            ("leaf_failover_fanout: load_balanced", "it is one of paired"),
+            ("leaf_failover_fanout: round_robin", "it is one of paired"),
             ("auto_attach: [ON]", "a variable's value is a word, a number, or a text"),
             ("auto_attach: ON, AUTO-ATTACH: OFF", "it is there twice"),
         ] {

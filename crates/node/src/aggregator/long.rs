@@ -30,8 +30,9 @@ struct Running {
 }
 
 impl Running {
-    fn is_over(&self) -> bool {
-        self.outcome.peek().is_some()
+    /// What came of it, if it is over. Asked for, and not only looked up: nobody may have waited for it.
+    fn ended(&self) -> Option<Outcome> {
+        self.outcome.clone().now_or_never()
     }
 }
 
@@ -54,7 +55,7 @@ impl LongStatements {
 
     /// Whether somebody here is at work on a statement.
     pub fn is_running(&self, statement: StatementId) -> bool {
-        self.all().get(&statement).is_some_and(|running| !running.is_over())
+        self.all().get(&statement).is_some_and(|running| running.ended().is_none())
     }
 
     /// Begins a statement, or finds it begun, and waits for its outcome for a while. It goes on to its end whoever waits.
@@ -68,13 +69,10 @@ impl LongStatements {
     ) -> Outcome {
         let outcome = {
             let mut all = self.all();
-            all.retain(|_, running| !running.is_over() || running.begun.elapsed() < KEPT);
+            all.retain(|_, running| running.ended().is_none() || running.begun.elapsed() < KEPT);
             // One that was not the master aggregator's to carry out any more may be now.
             let again = |running: &Running| {
-                !matches!(
-                    running.outcome.peek(),
-                    Some(Err(ForwardRefusal::NotTheMaster | ForwardRefusal::Unknown))
-                )
+                !matches!(running.ended(), Some(Err(ForwardRefusal::NotTheMaster | ForwardRefusal::Unknown)))
             };
             match all.get(&statement).filter(|running| again(running)) {
                 Some(running) => running.outcome.clone(),

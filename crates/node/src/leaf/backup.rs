@@ -287,8 +287,9 @@ mod tests {
     fn file(rows: u32, bytes: usize) -> (Vec<u8>, u64) {
         let mut file = RowsFile::default();
         for n in 0..rows {
-            let row = [Datum::Text(format!("{n:0bytes$}"))];
-            file.push(TableId(1), &encode_key(&row).unwrap(), &encode_row(&row));
+            let key = format!("{n:0>10}");
+            let row = [Datum::Text(format!("{key:x<bytes$}"))];
+            file.push(TableId(1), &encode_key(&[Datum::Text(key)]).unwrap(), &encode_row(&row));
         }
         file.finish()
     }
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_record_of_the_log_is_not_too_big() {
-        let (bytes, rows) = file(200, 100_000);
+        let (bytes, rows) = file(400, 60_000);
         let writes = sieve(None).writes(&bytes, rows).unwrap();
         assert!(writes.len() > 5);
         let size = |write: &Write| write.mutations.iter().map(Mutation::bytes).sum::<usize>();

@@ -192,7 +192,10 @@ impl Stage {
             limit: None,
             access,
         };
-        let mut rows = self.leaf.scan(request, None).await.unwrap();
+        let mut rows = match self.leaf.scan(request, None).await {
+            Ok(rows) => rows,
+            Err(refusal) => return vec![ScanNews::Refused(refusal)],
+        };
         let mut news = Vec::new();
         while let Some(message) = rows.recv().await {
             assert!(message.len() < 2 * SCAN_BATCH_BYTES_MAX, "{} bytes in a message", message.len());
@@ -610,9 +613,9 @@ async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
         "a newer catalog says so"
     );
     assert!(stage.leaf.drop_orphan(PARTITION, served.index()).await.is_err(), "it is this leaf's own");
-    assert_eq!(stage.leaf.store.partitions().unwrap(), [orphaned]);
+    assert!(stage.leaf.store.partitions().unwrap().contains(&orphaned));
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()));
-    assert_eq!(stage.leaf.store.partitions().unwrap(), []);
+    assert!(!stage.leaf.store.partitions().unwrap().contains(&orphaned));
     assert_eq!(stage.leaf.drop_orphan(orphaned, served.index()).await, Ok(()), "a second time");
 }
 
