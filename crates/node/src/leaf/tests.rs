@@ -7,13 +7,14 @@ use baton_detector::Grant;
 use baton_model::errors::ErrorCode;
 use baton_model::limits::{
     LEAF_READ_LEASE_MS, LEAF_READ_LEASE_WAIT_MS, MESSAGE_BYTES_MAX, SCAN_BATCH_BYTES_MAX,
+    TRANSACTION_OUTCOMES_KEPT,
 };
 use baton_model::{
     AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, Datum, Durability, Epoch, Incarnation,
     Key, Lsn, NodeId, NodeRole, ReplicationMode, StatementId, StoreId, SyncState, TableKind, TableSchema,
     TransactionId, encode_row,
 };
-use baton_replication::transaction::{Answer, Home, Origin, Place, Request};
+use baton_replication::transaction::{Answer, DECIDED, Decided, Home, Origin, Place, Request, key_of};
 use baton_replication::{Known, Settings, View};
 use baton_sql::{Access, ChangeProgram, ScanRequest};
 use baton_transport::heartbeat::Pulse;
@@ -770,4 +771,31 @@ async fn s9_what_is_prepared_is_waited_for_by_readers_and_survives_its_primary()
     assert_eq!((seen, finished), (true, Answer::Finished), "the reader waited for it");
     let left = stage.leaf.store.tables(PARTITION).unwrap();
     assert_eq!(left, [TABLE], "nothing is prepared any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s12_old_outcomes_go_unless_somebody_may_ask_for_them_and_then_nothing_is_called_aborted() {
+    let stage = Stage::new().await;
+    let tenure = stage.instance().tenure().unwrap();
+    let kept = TRANSACTION_OUTCOMES_KEPT as u64;
+    let id = |number: u64| TransactionId::new(number, 0);
+    // One of the oldest has a participant that cannot be asked whether it has finished.
+    let decided = |number: u64| Decided {
+        prepared: if number == 5 { vec![(home().partition, Epoch(1))] } else { vec![] },
+    };
+    let rows = (1..=kept + 1_000).map(|n| (DECIDED, key_of(id(n)), Some(decided(n).to_row().to_vec())));
+    stage.leaf.store.apply(PARTITION, Lsn(1), rows, &[]).unwrap();
+    stage.leaf.prune(&tenure, &Catalog::default()).await.unwrap();
+    let known = [1, 5, 1_000, 1_001, kept + 1_000, kept + 1_001].map(|n| tenure.knowledge(id(n)).unwrap());
+    let (forgotten, committed, nothing) = (Knowledge::Forgotten, Knowledge::Committed, Knowledge::Nothing);
+    assert_eq!(known, [forgotten, committed, forgotten, committed, committed, nothing]);
+    // A coordinator that asks again for one that was forgotten is not told that it was aborted.
+    let place = Place { epoch: Epoch(1), number: 77 };
+    let commit = |n| Request::Commit { transaction: id(n), place, prepared: vec![] };
+    assert_eq!(stage.end(commit(7)).await, Answer::Forgotten);
+    assert_eq!(stage.end(commit(kept + 1_001)).await, Answer::Aborted);
+    assert_eq!(stage.end(Request::Inquire { transaction: id(7), place }).await, Answer::Aborted);
+    // Nothing is left to do, and the next look finds that at once.
+    stage.leaf.prune(&tenure, &Catalog::default()).await.unwrap();
+    assert_eq!(tenure.knowledge(id(1_001)), Ok(Knowledge::Committed));
 }

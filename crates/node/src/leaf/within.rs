@@ -266,7 +266,7 @@ impl Leaf {
     }
 
     /// Removes the oldest outcomes beyond those that are kept, of transactions that no participant has prepared.
-    async fn prune(&self, tenure: &Arc<Tenure>, catalog: &Catalog) -> Result<(), String> {
+    pub(super) async fn prune(&self, tenure: &Arc<Tenure>, catalog: &Catalog) -> Result<(), String> {
         tenure.decided.store(0, std::sync::atomic::Ordering::Relaxed);
         let reading = Arc::clone(tenure);
         let oldest = tokio::task::spawn_blocking(move || oldest(&reading)).await;
