@@ -24,7 +24,10 @@ const LEAF: &str = "l2";
 
 /// Measures both.
 pub async fn measure() -> Result<()> {
-    let cluster = Cluster::start(&ClusterSpec::new(1, 2).policy("swift")).await?;
+    let cluster = Cluster::start(
+        &ClusterSpec::new(1, 2).policy("swift").variable("failover_initial_grace_interval_seconds", 0),
+    )
+    .await?;
     cluster.create_database("PARTITIONS 4").await?;
     cluster.all_in_sync(BOUND).await?;
     let mut client = cluster.conn("a1").await?;

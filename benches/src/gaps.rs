@@ -15,7 +15,10 @@ const MASTER_GOAL: Duration = Duration::from_millis(600);
 
 /// Kills a leaf so often, and then the master aggregator.
 pub async fn measure(kills: usize) -> Result<()> {
-    let cluster = Cluster::start(&ClusterSpec::new(3, 4).policy("swift")).await?;
+    let cluster = Cluster::start(
+        &ClusterSpec::new(3, 4).policy("swift").variable("failover_initial_grace_interval_seconds", 0),
+    )
+    .await?;
     cluster.create_database("PARTITIONS 8").await?;
     cluster.all_in_sync(HEAL_BOUND).await?;
     let leaves = kill_leaves(&cluster, kills).await?;

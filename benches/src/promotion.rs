@@ -36,7 +36,10 @@ pub async fn measure(primaries: &[usize], kills: usize) -> Result<()> {
 }
 
 async fn one(primaries: usize, kills: usize) -> Result<()> {
-    let cluster = Cluster::start(&ClusterSpec::new(3, 2).policy("swift")).await?;
+    let cluster = Cluster::start(
+        &ClusterSpec::new(3, 2).policy("swift").variable("failover_initial_grace_interval_seconds", 0),
+    )
+    .await?;
     let mut client = cluster.any_aggregator().await?;
     let mut databases = Vec::new();
     let mut left = primaries;

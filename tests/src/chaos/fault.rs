@@ -1,4 +1,4 @@
-//! What can be done to a cluster, by name.
+//! What can be done to a cluster, by name: what breaks it, and what an operator may do meanwhile.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,10 +38,14 @@ pub enum Fault {
     FullDisk,
     /// A leaf loses its disk, and is killed again while it gets everything anew.
     KillWhileProvisioned,
+    /// An operator hands a partition over to its replica.
+    HandOver,
+    /// An operator detaches a leaf, and attaches it again.
+    DetachLeaf,
 }
 
 /// Every fault with its name and what is said of it.
-const NAMES: [(Fault, &str, &str); 15] = [
+const NAMES: [(Fault, &str, &str); 17] = [
     (Fault::KillLeaf, "kill-leaf", "kill -9 of a leaf"),
     (Fault::KillMaster, "kill-master", "kill -9 of the master aggregator"),
     (Fault::KillMasterAndLeaf, "kill-master-and-leaf", "kill -9 of the master aggregator and a leaf"),
@@ -61,6 +65,8 @@ const NAMES: [(Fault, &str, &str); 15] = [
         "kill-while-provisioned",
         "a leaf without its disk, killed while it is copied to",
     ),
+    (Fault::HandOver, "hand-over", "PROMOTE PARTITION to a replica"),
+    (Fault::DetachLeaf, "detach-leaf", "DETACH LEAF of a leaf with primaries"),
 ];
 
 impl Fault {

@@ -30,6 +30,7 @@ const SMALL: (&str, u64) = ("l4", 192 << 20);
 /// How long a statement is held in the cluster, and waits for a row lock, in milliseconds.
 const BUFFER_MS: u64 = 8000;
 const LOCK_WAIT_MS: u64 = 2000;
+const GRACE_MAX_S: u64 = 2;
 /// How hard clients work. Each waits for longer than a statement can be held.
 const PACE: Pace =
     Pace { rest: Duration::from_millis(8), bound: Duration::from_millis(BUFFER_MS + LOCK_WAIT_MS + 3000) };
@@ -56,6 +57,8 @@ pub fn spec(internet: &Internet) -> ClusterSpec {
         .policy("swift")
         .variable("failover_buffer_ms", BUFFER_MS)
         .variable("lock_wait_timeout_ms", LOCK_WAIT_MS)
+        // Leaves fail again and again here: held back, but not for half a minute.
+        .variable("failover_maximum_grace_interval_seconds", GRACE_MAX_S)
 }
 
 /// Hosts for a cluster of chaos.
@@ -171,9 +174,11 @@ async fn make_faults(
     }
     moves.sort_by_key(|(at, _)| *at);
     let mut struck: BTreeMap<usize, Struck> = BTreeMap::new();
-    let began = Instant::now();
+    let mut began = Instant::now();
     for (at, moved) in moves {
         sleep_until(began + at).await;
+        // Some faults take a while to make: what comes after them comes as much later.
+        began = began.max(Instant::now() - at);
         match moved {
             Moved::Begins(i) => {
                 let step = &plan.steps[i];

@@ -23,6 +23,10 @@ const STOPS_BOUND: Duration = Duration::from_secs(20);
 const PRESSURE: (usize, usize, usize) = (400, 500, 1000);
 /// One of them takes no longer, or it is left.
 const PRESSURE_BOUND: Duration = Duration::from_secs(3);
+/// An operator waits no longer for a statement.
+const OPERATOR_BOUND: Duration = Duration::from_secs(10);
+/// A leaf that is detached is attached again within this.
+const ATTACH_BOUND: Duration = Duration::from_secs(40);
 /// A leaf that lost its disk is counted on again within this, or is killed all the same.
 const COPY_BOUND: Duration = Duration::from_secs(10);
 /// Copies of a leaf that is counted on again are under way for so long before it is killed, at most, in milliseconds.
@@ -40,6 +44,8 @@ pub struct Field<'a> {
     /// Nodes that were killed, or whose disk was filled, and are not started again.
     down: BTreeSet<String>,
     asleep: BTreeSet<String>,
+    /// Leaves that an operator may have detached.
+    detached: BTreeSet<String>,
     /// Nodes that may end by themselves: their disk was full.
     excused: BTreeSet<String>,
 }
@@ -58,8 +64,8 @@ impl<'a> Field<'a> {
     /// A cluster in which nothing is wrong.
     #[must_use]
     pub fn new(cluster: &'a Cluster, internet: &'a Internet, small: &'a str) -> Self {
-        let (down, asleep, excused) = Default::default();
-        Self { cluster, internet, small, down, asleep, excused }
+        let (down, asleep, detached, excused) = Default::default();
+        Self { cluster, internet, small, down, asleep, detached, excused }
     }
 
     /// Makes a fault. What is down or asleep already stays so.
@@ -69,6 +75,7 @@ impl<'a> Field<'a> {
     pub async fn strike(&mut self, step: &Step) -> Result<Struck> {
         let leaf = self.leaf(step.dice).await?;
         let (mut kill, mut sleep, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+        let mut done = String::new();
         match step.fault {
             Fault::KillLeaf => kill.push(leaf),
             Fault::KillMaster => kill.push(self.master().await?),
@@ -103,8 +110,25 @@ impl<'a> Field<'a> {
             }
             Fault::KillWhileProvisioned => {
                 let leaf = if leaf == self.small { self.pair_of(&leaf).await? } else { leaf };
-                self.lose_disk(&leaf, step.dice).await?;
+                anyhow::ensure!(
+                    self.lose_disk(&leaf, step.dice).await?,
+                    "{leaf} has something that nobody else has, and keeps its disk"
+                );
                 kill.push(leaf);
+            }
+            Fault::HandOver => {
+                let instances = self.cluster.any_aggregator().await?.instances(DATABASE).await?;
+                let replicas: Vec<_> = instances.iter().filter(|instance| instance.is_sync()).collect();
+                let to =
+                    replicas.get(step.dice as usize % replicas.len().max(1)).context("nobody is in sync")?;
+                let name = self.cluster.name_of_id(to.node).context("an unknown leaf")?;
+                let place = self.quoted(&name)?;
+                done = self.operate(&format!("PROMOTE PARTITION {DATABASE}:{} ON {place}", to.ordinal)).await;
+            }
+            Fault::DetachLeaf => {
+                let place = self.quoted(&leaf)?;
+                self.detached.insert(leaf);
+                done = self.operate(&format!("DETACH LEAF {place} ENSURE_PARTITION_SAFETY")).await;
             }
         }
         kill.retain(|name| !self.down.contains(name));
@@ -118,7 +142,10 @@ impl<'a> Field<'a> {
             self.cluster.stop(name)?;
         }
         self.internet.cut(cut.iter().cloned())?;
-        let text = self.told(step.fault, &kill, &sleep, &cut);
+        let text = match done.as_str() {
+            "" => self.told(step.fault, &kill, &sleep, &cut),
+            _ => done,
+        };
         Ok(Struck { text, cut, kill, sleep })
     }
 
@@ -151,6 +178,9 @@ impl<'a> Field<'a> {
         if fault == Fault::FullDisk {
             self.make_room().await?;
         }
+        if fault == Fault::DetachLeaf {
+            self.operate("ATTACH LEAF ALL").await;
+        }
         let killed: Vec<&String> = struck.kill.iter().filter(|name| self.down.contains(*name)).collect();
         try_join_all(killed.iter().map(|name| self.cluster.restart(name))).await?;
         for name in killed.into_iter().cloned().collect::<Vec<_>>() {
@@ -174,7 +204,37 @@ impl<'a> Field<'a> {
         self.cluster.restart_all().await?;
         self.down.clear();
         self.excused.clear();
-        Ok(())
+        if std::mem::take(&mut self.detached).is_empty() {
+            return Ok(());
+        }
+        // A statement whose answer was lost may still be carried out: asked until nobody is detached.
+        wait_while_not("no leaf is detached", ATTACH_BOUND, async || {
+            let states = self.cluster.any_aggregator().await?.leaf_states().await?;
+            if states.iter().any(|(_, state)| state == "detached") {
+                self.operate("ATTACH LEAF ALL").await;
+                return Ok(false);
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Sends an operator's statement to some aggregator; what was said and what came of it.
+    async fn operate(&self, statement: &str) -> String {
+        let sent = async {
+            let mut client = self.cluster.any_aggregator().await?;
+            anyhow::Ok(client.run_within(OPERATOR_BOUND, statement).await?)
+        };
+        match tokio::time::timeout(OPERATOR_BOUND, sent).await {
+            Ok(Ok(_)) => format!("{statement}: OK"),
+            Ok(Err(error)) => format!("{statement}: {error:#}"),
+            Err(_) => format!("{statement}: no answer"),
+        }
+    }
+
+    fn quoted(&self, name: &str) -> Result<String> {
+        let node = self.cluster.node(name)?;
+        Ok(format!("'{}':{}", node.host, node.port))
     }
 
     /// The nodes that do not run although nobody has killed them.
@@ -231,7 +291,9 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    async fn lose_disk(&mut self, leaf: &str, dice: u64) -> Result<()> {
+    /// Takes a leaf's disk away, and lets copies to it begin; false if that would lose something, and the leaf only was
+    /// started again.
+    async fn lose_disk(&mut self, leaf: &str, dice: u64) -> Result<bool> {
         if self.asleep.remove(leaf) {
             self.cluster.cont(leaf)?;
         }
@@ -239,12 +301,16 @@ impl<'a> Field<'a> {
             self.cluster.kill9(leaf).await?;
         }
         // Only once others lead what it led: an operator must not take a disk away that is the last.
-        if !self.is_needed(leaf).await? {
+        let is_needed = self.is_needed(leaf).await?;
+        if !is_needed {
             self.cluster.wipe(leaf)?;
         }
         let empty = Moment::now();
         self.cluster.restart(leaf).await?;
         self.down.remove(leaf);
+        if is_needed {
+            return Ok(false);
+        }
         let address = self.cluster.node(leaf)?.address();
         let copied = wait_while_not("copies to the leaf begin", COPY_BOUND, async || {
             let events = self.cluster.any_aggregator().await?.events_since(empty).await?;
@@ -253,7 +319,7 @@ impl<'a> Field<'a> {
         let _ = copied.await;
         // What is seen next is the end of the copies: only time tells when they are half done.
         tokio::time::sleep(Duration::from_millis(dice % COPYING_MS)).await;
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a leaf that is down may have something that nobody else has.

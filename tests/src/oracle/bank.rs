@@ -2,7 +2,9 @@
 //!
 //! * A transfer is done as a whole or not at all: its two lines of the ledger are there, or neither is.
 //! * What was acknowledged is there; what was rolled back, or failed before its COMMIT was sent, is not.
-//! * Every account has what it began with and what the ledger says, so the total never changes.
+//! * Every account has what it began with and what the ledger says, so the total never changes: an auditor who locks all
+//!   accounts sees that at any time.
+//! * A clerk who lost the answer to a COMMIT can learn the outcome, and it is true.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::story::{Story, Violation, is_surely_undone};
 use super::{Counts, Dice, Pace};
-use crate::client::{Client, SqlFault};
+use crate::client::{Client, Record, SqlFault};
 use crate::cluster::Cluster;
 use crate::moment::Moment;
 use crate::roving::Rover;
@@ -26,6 +28,8 @@ const BEGIN: i64 = 1000;
 const AMOUNT_MAX: usize = 10;
 /// Transfers of one clerk are apart from those of the next by so many.
 const IDS: u64 = 1 << 32;
+/// An auditor rests so much longer than a clerk: everybody waits for him.
+const AUDIT_RESTS: u32 = 50;
 /// A statement that is valid, and not supported.
 const NOT_SUPPORTED: u16 = 1235;
 
@@ -43,6 +47,8 @@ struct Transfer {
     to: u64,
     amount: i64,
     fate: Fate,
+    /// The transaction's id, to ask for its outcome.
+    id: String,
     story: Story,
 }
 
@@ -125,7 +131,35 @@ impl Bank {
             let first = clerk as u64 * IDS;
             tasks.spawn(transfer(Arc::clone(&shared), first, rover, dice, pace.rest, stop.clone()));
         }
+        let auditor = Rover::new(cluster, via, CLERKS, pace.bound)?;
+        tasks.spawn(audit(Arc::clone(&shared), auditor, pace.rest * AUDIT_RESTS, stop.clone()));
         Ok(Some(Self { shared }))
+    }
+
+    /// Asks for the outcomes that nobody knows; what is answered must be so.
+    async fn learn_outcomes(&self, client: &mut Client, found: &mut Vec<Violation>) -> Result<()> {
+        let unknown: Vec<(u64, String)> = {
+            let transfers = self.shared.transfers();
+            let open = transfers.iter().filter(|(_, transfer)| transfer.fate == Fate::Unknown);
+            open.map(|(id, transfer)| (*id, transfer.id.clone())).collect()
+        };
+        for (id, transaction) in unknown {
+            let asked = format!("SHOW TRANSACTION OUTCOME '{transaction}'");
+            let sent = Moment::now();
+            let rows = client.rows(&asked).await?;
+            let answer = rows.first().and_then(|row| row.text("Outcome")).unwrap_or_default();
+            let mut transfers = self.shared.transfers();
+            let Some(transfer) = transfers.get_mut(&id) else { continue };
+            transfer.story.tell("", sent, format!("{asked}: {answer}"));
+            match answer.as_str() {
+                "COMMITTED" => transfer.fate = Fate::Done,
+                "NOT COMMITTED" => transfer.fate = Fate::NotDone,
+                "UNDECIDED" => {}
+                _ => found
+                    .push(transfer.story.violation(format!("the outcome of transfer {id} is {answer:?}"))),
+            }
+        }
+        Ok(())
     }
 
     /// Compares accounts and ledger with what must be so.
@@ -137,6 +171,7 @@ impl Bank {
             ledger.entry(row.number("id")?).or_default().push((account, amount));
             *moved.entry(account).or_default() += amount;
         }
+        self.learn_outcomes(client, found).await?;
         self.shared.compare(&mut ledger, found);
         let mut total = 0;
         let rows = client.rows("SELECT id, balance FROM stage.accounts").await?;
@@ -200,16 +235,18 @@ async fn transfer(
         ];
         let statements = std::iter::once("BEGIN".to_owned()).chain(moves).chain(entries);
         let mut story = Story::default();
-        let open = Transfer { from, to, amount, fate: Fate::NotDone, story: story.clone() };
+        let story_so_far = story.clone();
+        let open = Transfer { from, to, amount, fate: Fate::NotDone, id: String::new(), story: story_so_far };
         shared.transfers().insert(id, open);
-        let fate = one(&mut rover, statements, &end, &mut story).await;
+        let mut transaction = String::new();
+        let fate = one(&mut rover, statements, &end, &mut transaction, &mut story).await;
         match &fate {
             Ok(_) => shared.counts.acknowledge(),
             Err((_, fault)) => shared.counts.note::<()>(&Err(fault.clone())),
         }
         let fate = fate.unwrap_or_else(|(fate, _)| fate);
         if let Some(transfer) = shared.transfers().get_mut(&id) {
-            (transfer.fate, transfer.story) = (fate, story);
+            (transfer.fate, transfer.id, transfer.story) = (fate, transaction, story);
         }
         tokio::time::sleep(rest).await;
     }
@@ -221,6 +258,7 @@ async fn one(
     rover: &mut Rover,
     statements: impl Iterator<Item = String>,
     end: &End,
+    transaction: &mut String,
     story: &mut Story,
 ) -> Result<Fate, (Fate, SqlFault)> {
     let via = rover.via().to_owned();
@@ -234,6 +272,13 @@ async fn one(
             if fault.number().is_some() && rover.run("ROLLBACK").await.is_err() {
                 rover.go_on();
             }
+            return Err((Fate::NotDone, fault));
+        }
+    }
+    match rover.rows("SELECT @@baton_transaction_id").await {
+        Ok(rows) => *transaction = rows.first().and_then(Record::first).unwrap_or_default(),
+        Err(fault) => {
+            rover.go_on();
             return Err((Fate::NotDone, fault));
         }
     }
@@ -261,6 +306,35 @@ async fn one(
     }
 }
 
+/// Locks all accounts again and again, and counts.
+async fn audit(shared: Arc<Shared>, mut rover: Rover, rest: Duration, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        tokio::time::sleep(rest).await;
+        if !rover.is_connected().await || rover.run("BEGIN").await.is_err() {
+            continue;
+        }
+        let (via, sent) = (rover.via().to_owned(), Moment::now());
+        let rows = rover.rows("SELECT id, balance FROM stage.accounts FOR UPDATE").await;
+        shared.counts.note_read(&rows);
+        if let Ok(rows) = rows {
+            let balance = |row: &Record| row.required("balance").ok()?.parse::<i64>().ok();
+            let balances: Option<Vec<i64>> = rows.iter().map(balance).collect();
+            let total = balances.map_or(0, |balances| balances.iter().sum());
+            if rows.len() as u64 != ACCOUNTS || total != BEGIN * ACCOUNTS.cast_signed() {
+                let mut story = Story::default();
+                let seen: Vec<String> = rows.iter().map(Record::to_string).collect();
+                story.tell(&via, sent, format!("all accounts, locked: {}", seen.join("; ")));
+                let what = format!("{} accounts, all locked, have {total}", rows.len());
+                shared.counts.violated(story.violation(what));
+            }
+        }
+        if rover.run("ROLLBACK").await.is_err() {
+            rover.go_on();
+        }
+    }
+    rover.close().await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,7 +354,8 @@ mod tests {
             (Fate::Done, [whole.clone(), whole].concat(), 1),
         ] {
             let shared = Shared { transfers: Mutex::default(), counts: Arc::default() };
-            let transfer = Transfer { from: 1, to: 2, amount: 5, fate, story: Story::default() };
+            let (id, story) = (String::new(), Story::default());
+            let transfer = Transfer { from: 1, to: 2, amount: 5, fate, id, story };
             shared.transfers().insert(9, transfer);
             let mut ledger = BTreeMap::new();
             if !lines.is_empty() {

@@ -47,8 +47,15 @@ async fn hurt(plan: Plan, seed: u64) -> Result<()> {
 }
 
 #[test]
-fn nothing_is_lost_when_nodes_are_killed_and_wake_up() {
-    let faults = [Fault::KillLeaf, Fault::SleepLeaf, Fault::KillMasterAndLeaf, Fault::SleepMaster];
+fn nothing_is_lost_when_nodes_are_killed_and_wake_up_and_an_operator_moves_things() {
+    let faults = [
+        Fault::KillLeaf,
+        Fault::HandOver,
+        Fault::SleepLeaf,
+        Fault::KillMasterAndLeaf,
+        Fault::DetachLeaf,
+        Fault::SleepMaster,
+    ];
     survives(&Plan::one_by_one(&faults, Duration::from_millis(2500), Duration::from_millis(1500)), 1);
 }
 

@@ -156,6 +156,7 @@ impl HeartbeatShell {
                         publish,
                         changes,
                         unreported: VecDeque::new(),
+                        failed_at: None,
                     };
                     tokio::select! {
                         () = observer.run(interval, control, events) => {}
@@ -219,6 +220,8 @@ struct Observer<J> {
     publish: watch::Sender<Arc<Observation>>,
     changes: mpsc::Sender<HealthChange>,
     unreported: VecDeque<HealthChange>,
+    /// When a node was judged failed last.
+    failed_at: Option<Instant>,
 }
 
 impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
@@ -246,7 +249,10 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
                 },
                 Some(event) = events.recv() => {
                     let hard = self.take(event) | self.take_all(&mut events);
-                    if hard {
+                    // A failover waits for who has answered since the verdict: that is told as soon as it is known.
+                    let waited_for =
+                        self.failed_at.is_some_and(|at| self.clock.now().since(at) < 2 * interval);
+                    if hard || waited_for {
                         self.judge();
                     }
                 }
@@ -407,6 +413,9 @@ impl<J: FnMut(&Observation) -> Vec<Judgement>> Observer<J> {
         for Judgement { node, health, reason, memory } in (self.judge)(&observation) {
             for effect in self.detector.step(now, Event::Judged { node, health, memory }) {
                 if let Effect::HealthChanged { node, from, to } = effect {
+                    if to == Health::Failed {
+                        self.failed_at = Some(now);
+                    }
                     if let Ok(at) = observation.nodes.binary_search_by_key(&node, |evidence| evidence.node) {
                         observation.nodes[at].health = to;
                     }
