@@ -23,7 +23,7 @@ use super::execute::refusal;
 use crate::server::wall_clock_ms;
 use crate::wire::{DrainRequest, ForwardRefusal, InstanceStatus, Request, Response};
 
-/// Writes that are under way must end within this, or the old primary goes on.
+/// Transactions that are open must end within this, and then writes that are under way, or the old primary goes on.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// The catalog must name the next primary within this, or the old one goes on.
 const HOLD_MAX: Duration = Duration::from_secs(2);
@@ -210,7 +210,7 @@ impl Aggregator {
         };
         if !kill {
             let request = request(DRAIN_MAX, HOLD_MAX);
-            match self.context.ask(&old.rpc_address(), &request, DRAIN_MAX + ANSWER).await {
+            match self.context.ask(&old.rpc_address(), &request, 2 * DRAIN_MAX + ANSWER).await {
                 Ok(Response::Drained(Ok(last))) => debug!(%id, %last, "drained"),
                 Ok(Response::Drained(Err(why))) => return Err(Failed::Now(why)),
                 Ok(_) => return Err(Failed::Now("the primary gave no answer to this".into())),

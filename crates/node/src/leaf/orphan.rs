@@ -68,7 +68,19 @@ impl Leaf {
         let DrainRequest { partition, epoch, to, drain_ms, hold_ms } = *request;
         let instance = self.instance(partition).map_err(|_| "there is no instance of it here".to_owned())?;
         let (drain, hold) = (Duration::from_millis(drain_ms), Duration::from_millis(hold_ms));
-        let asked = instance.ask(|reply| Input::HandOver { epoch, to, drain, hold, reply }).await;
-        asked.ok_or("its instance has ended")?.map_err(|error| error.to_string())
+        // What transactions have not committed here would be lost: new ones wait, and those that are open end first.
+        let tenure = instance.tenure().ok_or("it does not serve")?;
+        let drained = async {
+            let until = tenure.now() + 2 * drain + hold;
+            let open = |count: usize| format!("{count} transactions are open that did not end in time");
+            tenure.close(drain, until).await.map_err(open)?;
+            let asked = instance.ask(|reply| Input::HandOver { epoch, to, drain, hold, reply }).await;
+            asked.ok_or("its instance has ended")?.map_err(|error| error.to_string())
+        };
+        let drained = drained.await;
+        if drained.is_err() {
+            tenure.reopen();
+        }
+        drained
     }
 }

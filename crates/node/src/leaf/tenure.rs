@@ -409,6 +409,34 @@ impl Tenure {
         }
     }
 
+    /// Opens no workspace for a while, and waits until those that are open have ended: a hand-over would lose them.
+    ///
+    /// # Errors
+    /// How many are still open when the patience is over.
+    pub async fn close(&self, patience: Duration, until: baton_model::Instant) -> Result<(), usize> {
+        let deadline = Instant::now() + patience;
+        self.participant(|participant| participant.close(until));
+        loop {
+            let over = self.over.notified();
+            tokio::pin!(over);
+            over.as_mut().enable();
+            let open = self.participant(|participant| participant.workspaces());
+            if open == 0 {
+                return Ok(());
+            }
+            tokio::select! {
+                () = over => {}
+                () = self.ended.cancelled() => return Err(open),
+                () = sleep_until(deadline) => return Err(open),
+            }
+        }
+    }
+
+    /// Opens workspaces again.
+    pub fn reopen(&self) {
+        self.participant(|participant| participant.close(baton_model::Instant(0)));
+    }
+
     /// Nobody is served any more.
     pub fn end(&self) {
         self.ended.cancel();

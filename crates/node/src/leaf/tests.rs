@@ -578,6 +578,31 @@ async fn a_primary_that_is_to_hand_over_takes_no_write_and_goes_on_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_to_hand_over_waits_for_transactions_and_begins_none() {
+    let stage = Stage::new().await;
+    let request =
+        DrainRequest { partition: PARTITION, epoch: Epoch(1), to: THERE, drain_ms: 200, hold_ms: 200 };
+    let place = stage.put(TRANSACTION, 1, &[1]).await.unwrap();
+    let leaf = Arc::clone(&stage.leaf);
+    let draining = tokio::spawn(async move { leaf.drain(&request).await });
+    let turned_away = async {
+        for number in 10..u32::MAX {
+            let other = TransactionId::new(7, u64::from(number));
+            stage.put(other, 1, &[9]).await?;
+            stage.end(Request::Finish { transaction: other, commit: false }).await;
+        }
+        Ok(place)
+    };
+    assert_eq!(timeout(LONG, turned_away).await.expect("it is soon"), Err(DataRefusal::HandingOver));
+    assert_eq!(stage.put(TRANSACTION, 2, &[2]).await, Ok(place), "what is open goes on");
+    let ended = draining.await.unwrap();
+    assert!(ended.as_ref().is_err_and(|why| why.contains("1 transactions are open")), "{ended:?}");
+    assert!(stage.put(OTHER, 1, &[3]).await.is_ok(), "nothing came of it");
+    let commit = Request::Commit { transaction: TRANSACTION, place, prepared: vec![] };
+    assert_eq!(stage.end(commit).await, Answer::Committed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_orphan_goes_only_while_its_partition_is_served_elsewhere() {
     let stage = Stage::new().await;
     let orphaned = PartitionId { database: DatabaseId(2), ordinal: 0 };

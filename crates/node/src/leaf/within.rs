@@ -45,6 +45,7 @@ impl From<Refused> for DataRefusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Gone => Self::RolledBack,
+            Refused::HandingOver => Self::HandingOver,
             Refused::TooMany => {
                 let text = format!("At most {TRANSACTIONS_OPEN_MAX} transactions are open in a partition");
                 Self::Failed(SqlError::new(ErrorCode::TooBig, text))

@@ -71,6 +71,8 @@ pub enum Refused {
     TooMany,
     /// It has written too much. Nothing has changed.
     TooLarge,
+    /// The primary is about to hand over, and what would be opened here would be lost. Nothing has changed.
+    HandingOver,
 }
 
 impl From<TooLarge> for Refused {
@@ -206,6 +208,8 @@ pub struct Participant {
     doubtful: BTreeSet<TransactionId>,
     /// Workspaces opened so far.
     opened: u64,
+    /// No workspace is opened before this moment.
+    closed_until: Instant,
 }
 
 impl Participant {
@@ -228,6 +232,7 @@ impl Participant {
             entries: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             opened: 0,
+            closed_until: Instant(0),
         };
         for (transaction, prepared) in prepared {
             let keys = prepared.mutations.iter().map(|mutation| (mutation.table, mutation.key.clone()));
@@ -257,6 +262,18 @@ impl Participant {
         self.settings = settings;
     }
 
+    /// Opens no workspace before this moment: this primary is about to hand over, and workspaces end with its epoch.
+    /// Those that are open go on.
+    pub fn close(&mut self, until: Instant) {
+        self.closed_until = until;
+    }
+
+    /// How many transactions have a workspace that would be lost with this epoch.
+    #[must_use]
+    pub fn workspaces(&self) -> usize {
+        self.entries.values().filter(|entry| matches!(entry.stage, Stage::Open)).count()
+    }
+
     /// A statement of a transaction begins. Without a place it opens the workspace, or finds it opened by an earlier
     /// attempt whose answer was lost.
     ///
@@ -280,6 +297,9 @@ impl Participant {
         if let Some(entry) = self.entries.get_mut(&transaction) {
             entry.touched = now;
             return if matches!(entry.stage, Stage::Open) { Ok(entry.place) } else { Err(Refused::Gone) };
+        }
+        if now < self.closed_until {
+            return Err(Refused::HandingOver);
         }
         if self.entries.len() >= TRANSACTIONS_OPEN_MAX {
             return Err(Refused::TooMany);
