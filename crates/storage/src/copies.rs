@@ -361,6 +361,14 @@ impl CopyInbox {
         })?;
         let files: Vec<PathBuf> =
             (0..manifest.files.len()).map(|file| folder.join(file_name(file))).collect();
+        // Before anything of what is here goes.
+        for (path, file) in files.iter().zip(&manifest.files) {
+            let found = fs::metadata(path).map_err(StoreError::file("read", path))?.len();
+            if found != file.bytes {
+                let what = format!("{} has {found} bytes instead of {}", path.display(), file.bytes);
+                return Err(StoreError::unreadable("a copy", what));
+            }
+        }
         store.install_files(partition, &files, at, meta)?;
         remove_dir(&folder)
     }
