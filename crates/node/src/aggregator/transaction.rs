@@ -235,10 +235,8 @@ impl Aggregator {
         match self.through_failover(partition, attempt).await {
             Ok(answer) => answer,
             // An attempt that is not answered may yet be carried out, in a workspace that nobody will commit.
-            Err(error) => match error.code {
-                ErrorCode::OutcomeUnknown | ErrorCode::NoMasterInstance => Err(rolled_back(&error.message)),
-                _ => Err(Failure::Statement(error)),
-            },
+            Err(error) if error.code == ErrorCode::OutcomeUnknown => Err(rolled_back(&error.message)),
+            Err(error) => Err(Failure::Statement(error)),
         }
     }
 
