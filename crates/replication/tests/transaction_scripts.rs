@@ -290,7 +290,7 @@ impl Runner for Story {
             // doubt a : whether a reader of a waits.
             "doubt" => {
                 let doubt = self.participant.in_doubt(TABLE, |key| key == first.as_bytes());
-                if doubt { "its reader waits\n" } else { "it can be read\n" }.into()
+                if doubt.is_empty() { "it can be read\n" } else { "its reader waits\n" }.into()
             }
             // deadlock x1 : the circle of waits that it is in.
             "deadlock" => match deadlock(&self.participant.locks().waits(), transaction(first)?) {

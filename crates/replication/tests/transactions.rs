@@ -601,9 +601,9 @@ fn prepared_at(key: &[u8]) -> (TransactionId, Prepared) {
 fn s9_prepared_rows_are_locked_before_the_next_primary_serves() {
     let taken = [prepared_at(b"k")];
     let mut primary = Participant::take_over(BEGIN, partition(1), Epoch(2), SETTINGS, taken);
-    assert!(primary.in_doubt(ACCOUNTS, |key| key == b"k"));
-    assert!(!primary.in_doubt(ACCOUNTS, |key| key == b"other"));
-    assert!(!primary.in_doubt(MARKS, |_| true));
+    assert_eq!(primary.in_doubt(ACCOUNTS, |key| key == b"k"), [TransactionId(7)]);
+    assert_eq!(primary.in_doubt(ACCOUNTS, |key| key == b"other"), []);
+    assert_eq!(primary.in_doubt(MARKS, |_| true), []);
     let row = (ACCOUNTS, b"k".to_vec());
     assert_eq!(primary.lock_for_statement(1, [row.clone()]), Grant::Later);
     let effects = primary.step(BEGIN, ParticipantEvent::Tick);
@@ -618,7 +618,7 @@ fn s9_prepared_rows_are_locked_before_the_next_primary_serves() {
     let written = ParticipantEvent::Written { transaction: TransactionId(7), outcome: WriteOutcome::Done };
     let effects = primary.step(BEGIN, written);
     assert_eq!(effects[0], ParticipantEffect::Granted(vec![Owner::Statement(1)]));
-    assert!(!primary.in_doubt(ACCOUNTS, |_| true));
+    assert_eq!(primary.in_doubt(ACCOUNTS, |_| true), []);
 }
 
 #[test]

@@ -379,8 +379,8 @@ impl Tenure {
         (StatementLock { tenure: Arc::clone(self), number }, waiting)
     }
 
-    /// Waits until no transaction that may be committed already, and is not finished here, writes to rows of this table
-    /// that are meant: what was acknowledged is seen.
+    /// Waits for the end of every transaction that may be committed already, is not finished here, and writes to rows of
+    /// this table that are meant: what was acknowledged before is seen. What is prepared later is not waited for.
     ///
     /// # Errors
     /// [`DataRefusal::InDoubt`] if that takes too long, [`DataRefusal::NotPrimary`].
@@ -393,12 +393,14 @@ impl Tenure {
         if self.in_doubt.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
+        let mut awaited = self.participant(|participant| participant.in_doubt(table, is_meant));
         let deadline = Instant::now() + patience;
         loop {
             let over = self.over.notified();
             tokio::pin!(over);
             over.as_mut().enable();
-            if !self.participant(|participant| participant.in_doubt(table, &is_meant)) {
+            self.participant(|participant| awaited.retain(|id| participant.has_prepared(*id)));
+            if awaited.is_empty() {
                 return Ok(());
             }
             tokio::select! {

@@ -799,6 +799,25 @@ async fn s9_what_is_prepared_is_waited_for_by_readers_and_survives_its_primary()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_waits_for_what_was_prepared_when_it_began_and_for_nothing_later() {
+    let stage = Stage::new().await;
+    let first = stage.put(TRANSACTION, 1, &[1]).await.unwrap();
+    let second = stage.put(OTHER, 1, &[2]).await.unwrap();
+    let prepare = |transaction, place| Request::Prepare { transaction, place, home: home() };
+    assert_eq!(stage.end(prepare(TRANSACTION, first)).await, Answer::Prepared);
+    let meanwhile = async {
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(stage.end(prepare(OTHER, second)).await, Answer::Prepared);
+        let finish = Request::Finish { transaction: TRANSACTION, commit: true };
+        assert_eq!(stage.end(finish).await, Answer::Finished);
+    };
+    // Another one is always prepared where many commit; a reader of all rows must come to its turn.
+    let (news, ()) = tokio::join!(stage.scan(Access::All), meanwhile);
+    assert!(matches!(news.last(), Some(ScanNews::End)), "it saw {} messages", news.len());
+    assert_eq!(stage.get(2..3).await, Err(DataRefusal::InDoubt), "the second one still is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s12_old_outcomes_go_unless_somebody_may_ask_for_them_and_then_nothing_is_called_aborted() {
     let stage = Stage::new().await;
     let tenure = stage.instance().tenure().unwrap();

@@ -429,15 +429,16 @@ impl Participant {
         self.doubtful.len()
     }
 
-    /// Whether a transaction that may be committed already, and is not finished here, writes to rows of this table
-    /// that are meant. Who reads them waits.
+    /// The transactions that may be committed already, are not finished here, and write to rows of this table that are
+    /// meant. Who reads those rows waits for these transactions, and for none that comes after.
     #[must_use]
-    pub fn in_doubt(&self, table: TableId, is_meant: impl Fn(&Key) -> bool) -> bool {
-        self.doubtful
-            .iter()
-            .filter_map(|transaction| self.entries.get(transaction)?.stage.prepared())
-            .flat_map(|prepared| &prepared.mutations)
-            .any(|mutation| mutation.table == table && is_meant(&mutation.key))
+    pub fn in_doubt(&self, table: TableId, is_meant: impl Fn(&Key) -> bool) -> Vec<TransactionId> {
+        let writes = |transaction: &&TransactionId| {
+            let prepared = self.entries.get(transaction).and_then(|entry| entry.stage.prepared());
+            let mut mutations = prepared.into_iter().flat_map(|prepared| &prepared.mutations);
+            mutations.any(|mutation| mutation.table == table && is_meant(&mutation.key))
+        };
+        self.doubtful.iter().filter(writes).copied().collect()
     }
 
     /// Whether this transaction is prepared here, or about to be.
