@@ -15,6 +15,7 @@ mod policies;
 mod programs;
 mod root;
 mod setup;
+mod sim;
 mod testing;
 mod verify;
 
@@ -39,6 +40,8 @@ enum Task {
     Chaos(chaos::ChaosArgs),
     /// Measure, print one table with goals, and keep it in benches/RESULTS.md
     Bench(bench::BenchArgs),
+    /// Let whole simulated clusters live and fail, and check every rule of the safety kernel
+    Sim(sim::SimArgs),
     /// Build the built-in policies as WASM components
     Policies {
         /// Change nothing; fail if the components in the repository differ from what their source gives
@@ -69,6 +72,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Demo(args) => demo::run(&args),
         Task::Chaos(args) => chaos::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Sim(args) => sim::run(&args),
         Task::Policies { check } => policies::build(check).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_model::{
     AggregatorRole, Blob, CatalogIndex, DatabaseId, Durability, Epoch, Incarnation, InstanceRole, NodeId,
-    NodeRole, NodeState, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableSchema,
+    NodeRole, NodeState, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableSchema, mutated,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,10 @@ impl Partition {
 
     /// The replicas that may be promoted (S4): the `Sync` ones.
     pub fn promotable(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.replicas.iter().filter(|(_, state)| **state == SyncState::Sync).map(|(node, _)| *node)
+        self.replicas
+            .iter()
+            .filter(|(_, state)| **state == SyncState::Sync || mutated!(PromoteAsync))
+            .map(|(node, _)| *node)
     }
 
     /// Whether the primary may act, as far as its data goes.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use baton_model::limits::{HEARTBEAT_RETRY_MS, PONG_INTERVALS_KEPT};
-use baton_model::{Instant, NodeId, NodeRole};
+use baton_model::{Instant, NodeId, NodeRole, mutated};
 
 use crate::{Effect, Evidence, Health, Report, Sighting, Witness};
 
@@ -107,6 +107,7 @@ impl Watched {
     /// S11: on a link only a ping that really left can be missed.
     pub(crate) fn count_miss(&mut self, now: Instant, fair: Duration) {
         let waited_since = match self.link {
+            Link::Linked(since) if mutated!(CountUnsentPings) => Some(since),
             Link::Linked(_) => self.open.back().map(|&(_, at)| at),
             Link::Connecting | Link::Waiting => Some(self.unlinked_at),
         };

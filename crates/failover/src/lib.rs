@@ -6,7 +6,8 @@
 //! [`Plan::make`] lists the safe options for each problem, lets the `promotion` policy choose among them, and answers
 //! with catalog commands that carry their own preconditions: what has changed meanwhile is refused there.
 //! [`against_lag`] does the same with what primaries report of replicas that keep them waiting.
-//! [`placement`] says where the instances of a new database go.
+//! [`placement`] says where the instances of a new database go, and [`Campaigner`] when a voting member campaigns to be
+//! the master aggregator.
 //! [`rebalance`] and [`restore_redundancy`] make the plans that an operator asks for, [`check`] plays them through, and
 //! [`next`] says what is to be done about a step of one, whoever began it.
 //!
@@ -15,9 +16,12 @@
 //! * S8: what a policy answers is taken only if it was offered.
 //!
 //! Not here: the evidence and its judgement (`detector`, the `detection` policy), and the proposing of commands.
+//! [`detection_input`] and [`Sight::of`] only carry them from one to the other.
 
 mod cells;
 mod degrade;
+mod election;
+mod evidence;
 mod grace;
 mod orphans;
 mod placement;
@@ -29,6 +33,8 @@ mod sight;
 mod steps;
 
 pub use degrade::{Degraded, Degrader, LagReport, against_lag};
+pub use election::{Call, Campaigner, Elector, Standing};
+pub use evidence::{FailedSince, detection_input, evidence, felt};
 pub use grace::Graces;
 pub use orphans::{may_clear, orphans};
 pub use placement::{NoPlace, pair_of, placement};

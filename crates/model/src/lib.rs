@@ -11,6 +11,7 @@ mod hash;
 mod ids;
 mod key;
 pub mod limits;
+pub mod mutant;
 mod roles;
 mod row;
 mod schema;

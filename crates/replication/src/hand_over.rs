@@ -17,7 +17,7 @@ use baton_model::{Instant, Lsn, NodeId};
 use crate::instance::Effect;
 
 /// A plan that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HandOver {
     /// Who waits to be told that nothing is under way; None once it was told.
     ticket: Option<u64>,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use baton_model::limits::{LOG_BYTES_KEPT, LOG_RECORDS_KEPT, SYNC_REPLICA_TIMEOUT_MS};
-use baton_model::{Epoch, Instant, Lsn, NodeId, PartitionId, StatementId, SyncState};
+use baton_model::{Epoch, Instant, Lsn, NodeId, PartitionId, StatementId, SyncState, mutated};
 
 use crate::hand_over::{HandOver, HandOverError};
 use crate::history::History;
@@ -378,7 +378,7 @@ impl fmt::Display for WriteError {
 impl std::error::Error for WriteError {}
 
 /// The role an instance plays now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Role {
     /// The catalog does not say, or this process may not act.
     Idle,
@@ -387,7 +387,7 @@ pub(crate) enum Role {
 }
 
 /// The log as far as both roles need it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) epoch: Epoch,
     pub(crate) history: History,
@@ -561,7 +561,7 @@ impl Log {
 }
 
 /// One copy of a partition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Instance {
     pub(crate) partition: PartitionId,
     pub(crate) node: NodeId,
@@ -574,10 +574,10 @@ impl Instance {
     /// The copy of a partition on a node, as it was found on disk.
     #[must_use]
     pub fn open(partition: PartitionId, node: NodeId, saved: Saved) -> Self {
-        let mut history = saved.history;
+        let mut history = if mutated!(LoseHistory) { History::default() } else { saved.history };
         history.cut(saved.last);
         let mut outcomes = Outcomes::default();
-        for (statement, outcome) in saved.outcomes {
+        for (statement, outcome) in saved.outcomes.into_iter().filter(|_| !mutated!(ForgetOutcomes)) {
             outcomes.insert(statement, outcome);
         }
         let log = Log {

@@ -27,6 +27,7 @@ mod record;
 mod replica;
 mod sizes;
 pub mod transaction;
+mod view;
 
 pub use hand_over::HandOverError;
 pub use history::History;

@@ -13,7 +13,7 @@ use baton_model::limits::{
     REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX, WRITES_IN_FLIGHT_BYTES_MAX,
     WRITES_IN_FLIGHT_MAX,
 };
-use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState};
+use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState, mutated};
 
 use crate::hand_over::{HandOver, HandOverError};
 use crate::history::History;
@@ -36,7 +36,7 @@ pub const LAG_REPORT_AFTER: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far one replica is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Peer {
     link: Option<u64>,
     /// The version at which it asked to follow on this link.
@@ -126,7 +126,7 @@ struct InFlight {
 }
 
 /// A primary's state in one epoch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Primary {
     view: View,
     /// The last tick.
@@ -242,6 +242,9 @@ impl Primary {
     }
 
     fn waits_for(view: &View, node: NodeId, peer: &Peer) -> bool {
+        if mutated!(DropReplicaEarly) && peer.giving_up {
+            return false;
+        }
         peer.asked_ready.is_some()
             || view.replicas.get(&node).is_some_and(|(state, _)| *state != SyncState::Async)
     }
@@ -328,7 +331,7 @@ impl Primary {
         log: &mut Log,
         effects: &mut Vec<Effect>,
     ) {
-        if message.epoch() > log.epoch {
+        if message.epoch() > log.epoch && !mutated!(SkipEpochCheck) {
             // S5: somebody newer is primary. The catalog will say so; until then nothing more is committed.
             effects.push(Effect::CloseLink { peer: node, link });
             self.link_down(now, node, link);
@@ -636,7 +639,7 @@ impl Primary {
         let commit = self
             .peers
             .iter()
-            .filter(|(node, peer)| Self::waits_for(&self.view, **node, peer))
+            .filter(|(node, peer)| Self::waits_for(&self.view, **node, peer) && !mutated!(AckBeforeInSync))
             .map(|(_, peer)| peer.has(log))
             .fold(log.durable, Lsn::min);
         log.commit = log.commit.max(commit);

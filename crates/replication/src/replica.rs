@@ -8,7 +8,7 @@
 //! * S7: only when the catalog says, in this primary's epoch, that nobody counts on it, it asks for a new copy; what it
 //!   has goes when all of that copy is there.
 
-use baton_model::{Epoch, Lsn, NodeId, StatementId, SyncState};
+use baton_model::{Epoch, Lsn, NodeId, StatementId, SyncState, mutated};
 
 use crate::history::History;
 use crate::instance::{Effect, Log};
@@ -17,7 +17,7 @@ use crate::outcomes::StatementOutcome;
 use crate::sizes::Sizes;
 
 /// A replica's state under one primary.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Replica {
     pub(crate) primary: NodeId,
     link: Option<u64>,
@@ -30,7 +30,7 @@ pub(crate) struct Replica {
     parted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// `Follow` is not answered yet.
     Asking,
@@ -85,6 +85,8 @@ impl Replica {
         let (history, last) = if self.parted && !self.counts(log) {
             // As one who has nothing: that is answered with a copy.
             (History::default(), Lsn(0))
+        } else if mutated!(CutByOwnCommit) {
+            (log.history.clone(), log.commit)
         } else {
             (log.history.clone(), log.last)
         };
@@ -116,7 +118,7 @@ impl Replica {
             }
             return Ok(());
         }
-        if message.epoch() < log.epoch {
+        if message.epoch() < log.epoch && !mutated!(SkipEpochCheck) {
             // S5
             effects.push(Effect::Send { peer, link, message: Message::Refused { epoch: log.epoch } });
             return Ok(());
@@ -207,7 +209,8 @@ impl Replica {
     /// After a batch of events: apply, acknowledge.
     pub(crate) fn flush(&mut self, log: &mut Log, effects: &mut Vec<Effect>) {
         log.apply_committed(effects);
-        let (durable, synced) = (log.durable, log.synced);
+        let durable = if mutated!(AckBeforeDurable) { log.last } else { log.durable };
+        let synced = log.synced;
         let is_news = durable > self.acked.0 || (synced && !self.acked.1 && durable > Lsn(0));
         if let Some(link) = self.link
             && matches!(self.stage, Stage::Following)

@@ -2,7 +2,7 @@
 
 use baton_model::{
     AggregatorRole, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId,
-    SyncState,
+    SyncState, mutated,
 };
 
 use super::Step;
@@ -177,7 +177,7 @@ impl Step<'_> {
                 return;
             }
             partition.primary_lost |= lost;
-            if restarted {
+            if restarted && !mutated!(KeepEpochAtRestart) {
                 partition.epoch = partition.epoch.next();
             }
             partition.primary_unsure |= lost_tail && partition.unsynced;

@@ -1,6 +1,6 @@
 //! Partitions: who is primary, and who must be waited for.
 
-use baton_model::{Epoch, NodeId, PartitionId, ReplicationMode, SyncState};
+use baton_model::{Epoch, NodeId, PartitionId, ReplicationMode, SyncState, mutated};
 
 use super::Step;
 use crate::objects::{Partition, Severity, event_type};
@@ -25,7 +25,7 @@ impl Step<'_> {
             return Err(Rejection::OtherEpoch(id, partition.epoch));
         }
         // S4: whatever a policy or an operator asked for, only a Sync replica takes over.
-        if partition.replicas.get(&to) != Some(&SyncState::Sync) {
+        if partition.replicas.get(&to) != Some(&SyncState::Sync) && !mutated!(PromoteAsync) {
             return Err(Rejection::NotSync(id, to));
         }
         if !self.catalog.nodes.get(&to).is_some_and(|node| node.is_online()) {
@@ -70,10 +70,10 @@ impl Step<'_> {
         reason: &str,
     ) -> Outcome {
         let partition = self.partition(id)?;
-        if partition.epoch != epoch {
+        if partition.epoch != epoch && !mutated!(SkipEpochCheck) {
             return Err(Rejection::OtherEpoch(id, partition.epoch));
         }
-        if partition.version != version {
+        if partition.version != version && !mutated!(SkipEpochCheck) {
             return Err(Rejection::OtherVersion(id, partition.version));
         }
         let from = *partition.replicas.get(&replica).ok_or(Rejection::NoSuchNode(replica))?;

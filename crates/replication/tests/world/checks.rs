@@ -9,7 +9,7 @@ use baton_replication::{Payload, Record, StatementOutcome};
 use super::disk::{Disk, Stored};
 
 /// What was seen since the world began.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Checks {
     /// Every record that was ever written, with the epoch of the one before it where that is known.
     records: BTreeMap<(Epoch, Lsn), (Record, Option<Epoch>)>,

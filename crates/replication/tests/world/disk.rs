@@ -121,7 +121,7 @@ pub struct Sync {
     pub cuts: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
     /// As a process sees it.
     pub now: Stored,

@@ -35,6 +35,7 @@ const LINK_RETRY: Duration = Duration::from_millis(100);
 const COPIES_MAX: u64 = 1_000_000;
 
 /// One leaf.
+#[derive(Clone, Debug)]
 pub struct Leaf {
     pub up: bool,
     pub incarnation: Incarnation,
@@ -66,13 +67,14 @@ impl Leaf {
 }
 
 /// One direction of a link. `open` is about the end at which messages come out.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Lane {
     messages: VecDeque<Message>,
     open: bool,
 }
 
 /// A link, opened by a replica.
+#[derive(Clone, Debug)]
 struct Wire {
     replica: NodeId,
     primary: NodeId,
@@ -124,6 +126,7 @@ pub enum Hold {
     Master,
 }
 
+#[derive(Clone, Debug)]
 pub struct World {
     pub now: Instant,
     /// Every version of the catalog; the last one is the truth.
@@ -615,6 +618,13 @@ impl World {
 
     fn forget_closed(&mut self) {
         self.wires.retain(|_, wire| wire.to_primary.open || wire.to_replica.open);
+    }
+
+    /// All links with what is on them, in the order of who they are between: their numbers say nothing.
+    pub fn fingerprint_of_wires(&self) -> String {
+        let mut wires: Vec<String> = self.wires.values().map(|wire| format!("{wire:?}")).collect();
+        wires.sort();
+        wires.concat()
     }
 
     /// Links that are there.

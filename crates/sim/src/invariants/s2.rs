@@ -1,0 +1,76 @@
+//! S2: a write is acknowledged only when every member of the in-sync set has it, as durable as the database demands.
+//!
+//! Looked at when a leaf answers, by the catalog version that the leaf acts under, on the disks of all members. After
+//! that the primary of the newest catalog has it for ever: looked at when something is acknowledged, when the catalog
+//! moves, and when a disk may have lost something.
+
+use baton_catalog::Partition;
+use baton_model::{Durability, Lsn, NodeId, PartitionId};
+
+use super::s4;
+use crate::world::{Stored, World};
+
+/// What counts as durable of a copy.
+pub(super) fn durable<'a>(world: &'a World, node: usize, partition: PartitionId) -> Option<&'a Stored> {
+    let catalog = world.catalog();
+    let durability = catalog.database_by_id(partition.database).map(|database| database.durability);
+    let disk = &world.leaf(node).disk;
+    match durability {
+        // The operating system has it, and here only processes die.
+        Some(Durability::Async) => disk.now.copies.get(&partition),
+        _ => disk.synced.copies.get(&partition),
+    }
+}
+
+/// Whether a disk is the one that the newest catalog knows; of another one nothing is expected.
+pub(super) fn is_known(world: &World, node: NodeId) -> bool {
+    world.catalog().node(node).is_some_and(|known| known.store == world.nodes[World::position(node)].store)
+}
+
+pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn: Lsn) -> Result<(), String> {
+    let Some(known) = world.acts_under(me).partition(partition) else { return Ok(()) };
+    let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
+    if world.catalog().partition(partition).is_none() {
+        return Ok(()); // It was dropped, which not everybody knows yet.
+    }
+    let id = world.nodes[me].id;
+    // Of a replica that is Ready, S3 says at the commit that it has it, if it was Ready then. It may have become so since,
+    // while the answer to a retry was on its way.
+    let promotable = known.replicas.keys().copied().filter(|replica| s4::may_be_promoted(known, *replica));
+    for member in std::iter::once(id).chain(promotable) {
+        let position = World::position(member);
+        if is_known(world, member) && !chronicle.has(durable(world, position, partition), lsn) {
+            return Err(format!(
+                "{id} acknowledges {lsn} of {partition} at {} v{}, but {member} does not have it",
+                known.epoch, known.version
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn primary_has(world: &World, known: &Partition) -> Result<(), String> {
+    let Some(chronicle) = world.checks.chronicles.get(&known.id) else { return Ok(()) };
+    let primary = known.primary;
+    if known.primary_lost || !is_known(world, primary) {
+        return Ok(());
+    }
+    if chronicle.is_had_by(durable(world, World::position(primary), known.id)) {
+        return Ok(());
+    }
+    Err(format!(
+        "{primary} is primary of {} at {} v{}, but has not {}, which was acknowledged",
+        known.id, known.epoch, known.version, chronicle.acknowledged
+    ))
+}
+
+/// At rest, everybody who holds a partition has everything that was ever acknowledged.
+pub(super) fn still_has(world: &World, me: usize, partition: PartitionId) -> Result<(), String> {
+    let id = world.nodes[me].id;
+    let holds = world.catalog().partition(partition).is_some_and(|known| known.role_of(id).is_some());
+    let Some(chronicle) = world.checks.chronicles.get(&partition).filter(|_| holds) else { return Ok(()) };
+    if world.is_given_up(partition) || chronicle.is_had_by(durable(world, me, partition)) {
+        return Ok(());
+    }
+    Err(format!("at rest, {id} has not {} of {partition}, which was acknowledged", chronicle.acknowledged))
+}

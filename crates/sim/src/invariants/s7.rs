@@ -1,0 +1,43 @@
+//! S7: the last copy of a partition is never dropped by automation.
+//!
+//! Looked at when an instance throws its copy away to take another, and when a plan is made. Somebody else must have, on
+//! a disk, all that was acknowledged; and a copy that may be promoted is never thrown away.
+
+use baton_catalog::Command;
+use baton_failover::Plan;
+use baton_model::PartitionId;
+
+use super::s4;
+use crate::world::World;
+
+pub(super) fn wiped(world: &World, me: usize, partition: PartitionId) -> Result<(), String> {
+    let id = world.nodes[me].id;
+    let here = world.leaf(me).disk.now.copies.get(&partition);
+    if here.is_none_or(|copy| copy.importing || copy.applied.0 == 0) {
+        return Ok(());
+    }
+    let known = world.catalog().partition(partition);
+    if world.counts_on(me, partition) && known.is_some_and(|known| s4::may_be_promoted(known, id)) {
+        return Err(format!("{id} throws its copy of {partition} away, and may be promoted"));
+    }
+    let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
+    let has = |other: usize| chronicle.is_had_by(world.leaf(other).disk.now.copies.get(&partition));
+    if chronicle.is_had_by(here) && !world.leaves().any(|other| other != me && has(other)) {
+        return Err(format!("{id} throws its copy of {partition} away, and nobody else has it"));
+    }
+    Ok(())
+}
+
+/// No plan against a problem removes anything.
+pub(super) fn planned(plan: &Plan) -> Result<(), String> {
+    let removes = plan.commands.iter().find(|command| {
+        matches!(
+            command,
+            Command::DropDatabase { .. } | Command::DropTable { .. } | Command::RemoveNode { .. }
+        )
+    });
+    match removes {
+        Some(command) => Err(format!("a plan has {command:?}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,259 @@
+//! How a world begins, and what others may ask of it.
+
+use std::rc::Rc;
+
+use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode};
+use baton_failover::placement;
+use baton_model::{
+    AggregatorRole, ClusterId, Durability, Incarnation, Instant, NodeId, NodeRole, NodeState, PartitionId,
+    ReplicationMode, StoreId, SyncState,
+};
+use baton_policy::DecisionPoint;
+
+use super::control::Truth;
+use super::{Aggregator, DiskWeather, Event, Heard, Leaf, Node, Origin, Role, World};
+use crate::invariants::Checks;
+use crate::kernel::{Clock, Network, Queue, Rng, S};
+use crate::nemesis::Nemesis;
+use crate::policies::Shelf;
+use crate::setup::{DatabaseSetup, Setup};
+use crate::story::Story;
+use crate::workload::Workload;
+
+impl World {
+    /// A cluster that was founded and has just been started, with databases that are empty.
+    #[must_use]
+    pub fn new(setup: Setup, shelf: Shelf, story: Story) -> Self {
+        let seed = setup.seed;
+        let mut clocks = Rng::new(seed, "clocks");
+        let count = setup.aggregators + setup.leaves;
+        let nodes = (0..count).map(|at| {
+            let id = NodeId(at as u64 + 1);
+            let drift = clocks.between(0, 2 * setup.drift_ppm).cast_signed() - setup.drift_ppm.cast_signed();
+            let role = if at < setup.aggregators {
+                Role::Aggregator(Box::new(Aggregator::start(
+                    id,
+                    Default::default(),
+                    setup.aggregators,
+                    Instant(0),
+                )))
+            } else {
+                Role::Leaf(Box::new(Leaf::start(Default::default(), Instant(0))))
+            };
+            Node {
+                id,
+                up: false,
+                powered: true,
+                paused_since: None,
+                clock: Clock::new(clocks.between(S, 1_000 * S), drift),
+                run: 0,
+                incarnation: Incarnation(id.0),
+                store: StoreId(id.0),
+                lost_tail: false,
+                backlog: Vec::new(),
+                heard: Heard::default(),
+                disk_weather: DiskWeather::default(),
+                role,
+            }
+        });
+        let mut world = Self {
+            now: 0,
+            queue: Queue::default(),
+            net: Network::new(count, setup.weather, Rng::new(seed, "network")),
+            rng: Rng::new(seed, "world"),
+            nodes: nodes.collect(),
+            truth: Truth::default(),
+            shelf,
+            checks: Checks::default(),
+            story,
+            workload: Workload::new(setup.clients, setup.aggregators, Rng::new(seed, "workload")),
+            nemesis: Nemesis::new(Rng::new(seed, "nemesis")),
+            setup: Rc::new(setup),
+            attempts: 0,
+            incarnations: 1_000,
+            parked: Vec::new(),
+            digest: seed,
+            events: 0,
+        };
+        world.found_cluster();
+        for node in 0..count {
+            world.start(node);
+        }
+        for client in 0..world.workload.clients() {
+            world.client_thinks(client);
+        }
+        world.unleash();
+        world
+    }
+
+    fn found_cluster(&mut self) {
+        let setup = Rc::clone(&self.setup);
+        let bindings = DecisionPoint::ALL.map(|point| (point.to_string(), setup.policy.clone()));
+        let mut commands = vec![Command::FoundCluster {
+            cluster: ClusterId(1),
+            node: self.new_node(0),
+            policies: self.shelf.modules(),
+            bindings: bindings.to_vec(),
+        }];
+        commands.extend((1..self.nodes.len()).map(|at| Command::AddNode(self.new_node(at))));
+        if !setup.policy_settings.is_empty() {
+            commands.push(Command::BindPolicy {
+                decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
+                policy: setup.policy.clone(),
+                settings: setup.policy_settings.clone(),
+            });
+        }
+        let set =
+            |(name, value): (&str, &str)| Command::SetVariable { name: name.into(), value: value.into() };
+        commands.extend([("consensus_enabled", "ON"), ("redundancy_level", "2")].map(set));
+        commands.extend(setup.variables.iter().map(|(name, value)| set((name, value))));
+        self.found(commands);
+        for database in &setup.databases {
+            let command = self.database(database).expect("the leaves are there");
+            self.found(vec![command]);
+        }
+    }
+
+    fn new_node(&self, at: usize) -> NewNode {
+        let id = self.nodes[at].id;
+        let aggregator = at < self.setup.aggregators;
+        NewNode {
+            host: "h".into(),
+            sql_port: 3300 + at as u16,
+            rpc_port: 4300 + at as u16,
+            http_port: 5300 + at as u16,
+            role: if aggregator { NodeRole::Aggregator } else { NodeRole::Leaf },
+            aggregator_role: aggregator.then_some(AggregatorRole::VotingMember),
+            availability_group: (!aggregator).then(|| 1 + (at - self.setup.aggregators) as u32 % 2),
+            incarnation: Incarnation(id.0),
+            store: StoreId(id.0),
+        }
+    }
+
+    fn database(&self, wanted: &DatabaseSetup) -> Option<Command> {
+        let placements: Vec<InstancePlacement> = placement(self.catalog(), wanted.partitions, 2).ok()?;
+        Some(Command::CreateDatabase {
+            name: wanted.name.clone(),
+            if_not_exists: false,
+            replication: wanted.replication,
+            durability: wanted.durability,
+            placements,
+        })
+    }
+
+    /// What creates a small database now; None if no leaf is online.
+    pub(crate) fn create_database(&self, name: &str) -> Option<Command> {
+        self.database(&DatabaseSetup {
+            name: name.to_owned(),
+            partitions: 2,
+            replication: ReplicationMode::Sync,
+            durability: Durability::Sync,
+        })
+    }
+
+    /// An operator's entry reaches the master aggregator.
+    pub(crate) fn propose_for_operator(&mut self, master: usize, entry: Entry) {
+        self.propose(master, entry, Origin::Nobody);
+    }
+
+    /// The master aggregator hands its office over, if the other can take it.
+    pub(crate) fn hand_over(&mut self, master: usize, to: usize) -> bool {
+        self.transfer_to(master, to)
+    }
+
+    // ---- what others may ask
+
+    /// The catalog that a leaf acts under.
+    pub(crate) fn acts_under(&self, leaf: usize) -> &Catalog {
+        self.catalog_at(self.leaf(leaf).mirror)
+    }
+
+    /// The committed catalog before this index.
+    pub(crate) fn catalog_before(&self, index: u64) -> &Rc<Catalog> {
+        self.catalog_at(index - 1)
+    }
+
+    /// Every member that runs and calls itself master aggregator.
+    #[must_use]
+    pub fn acting_leaders(&self) -> Vec<NodeId> {
+        let leads = |at: &usize| {
+            let node = &self.nodes[*at];
+            node.up
+                && node.paused_since.is_none()
+                && self.aggregator(*at).control.is_leader(self.local(*at), *at)
+        };
+        self.aggregators().filter(leads).map(|at| self.nodes[at].id).collect()
+    }
+
+    /// Whether a partition cannot go on without its operator: its primary has lost its disk, and nobody may be promoted.
+    #[must_use]
+    pub fn is_given_up(&self, partition: PartitionId) -> bool {
+        self.catalog().partition(partition).is_some_and(|known| {
+            known.primary_lost && known.replicas.values().all(|state| *state != SyncState::Sync)
+        })
+    }
+
+    /// What keeps the cluster from being at rest; None if it is.
+    #[must_use]
+    pub fn unrest(&self) -> Option<String> {
+        let leaders = self.acting_leaders();
+        let [master] = leaders.as_slice() else { return Some(format!("master aggregators: {leaders:?}")) };
+        let catalog = self.catalog();
+        for at in self.aggregators() {
+            let control = &self.aggregator(at).control;
+            if control.commit != self.truth.index() {
+                return Some(format!("n{} has the catalog up to {} only", at + 1, control.commit));
+            }
+            let leader = control.leader(self.local(at), at).map(|leader| self.nodes[leader].id);
+            if leader != Some(*master) {
+                return Some(format!("n{} follows {leader:?} and not {master}", at + 1));
+            }
+        }
+        for node in catalog.nodes() {
+            let real = &self.nodes[Self::position(node.id)];
+            if node.state != NodeState::Online {
+                return Some(format!("{} is offline in the catalog", node.id));
+            }
+            if node.incarnation != real.incarnation || node.store != real.store {
+                return Some(format!("the catalog knows another run of {}", node.id));
+            }
+        }
+        for at in self.leaves() {
+            if self.leaf(at).mirror != self.truth.index() {
+                return Some(format!("n{} has the catalog up to {} only", at + 1, self.leaf(at).mirror));
+            }
+        }
+        for partition in catalog.partitions().filter(|partition| !self.is_given_up(partition.id)) {
+            let id = partition.id;
+            let instance = |node: NodeId| self.leaf(Self::position(node)).instances.get(&id);
+            let Some(primary) = instance(partition.primary) else {
+                return Some(format!("{} does not run {id}", partition.primary));
+            };
+            if primary.serving != Some(partition.epoch) {
+                return Some(format!("{} does not serve {id} at {}", partition.primary, partition.epoch));
+            }
+            let positions = primary.core.positions();
+            let sync = catalog
+                .database_by_id(id.database)
+                .is_some_and(|database| database.replication == ReplicationMode::Sync);
+            for (replica, state) in &partition.replicas {
+                if sync && *state != SyncState::Sync {
+                    return Some(format!("{replica} of {id} is {state}"));
+                }
+                let there = instance(*replica).map(|running| running.core.positions());
+                if !self.workload.is_busy() && there != Some(positions) {
+                    return Some(format!("{replica} of {id} is at {there:?}, its primary at {positions:?}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// A client's event comes to pass now, whoever waits for it.
+    pub fn wake_clients(&mut self) {
+        for client in 0..self.workload.clients() {
+            let now = self.now;
+            self.at(now, Event::Client(client));
+        }
+    }
+}

@@ -1,0 +1,898 @@
+//! A leaf: its copy of the catalog, its instances, and statements on their rows.
+//!
+//! Played as `baton-node` does it. A newer catalog is durable before anybody sees it (S3). Effects of an instance are
+//! carried out in their order, and what they bring about is told to it before anything else happens.
+//! A write locks its rows, asks whether the log knows it, reads, and is taken in the epoch in which it was begun (S12).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use baton_catalog::{Command, Entry};
+use baton_failover::LagReport;
+use baton_model::limits::{LOCK_WAIT_TIMEOUT_MS, REPLICATION_BATCH_RECORDS_MAX};
+use baton_model::{DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId, StatementId};
+use baton_replication::{
+    Effect, Event as CoreEvent, Grant, Instance, Known, LockTable, Message, Owner, StatementOutcome, View,
+    Write, WriteError,
+};
+
+use super::store::{Copy, LeafStore, Made, Op, TABLE, mutation};
+use super::{Answer, Body, Event, Heard, Operation, Ping, Purpose, Timer, World};
+use crate::kernel::{ConnId, Disk, MS, S, Time};
+
+/// Time passes for the cores in steps of this: longer than a node's, but within what a core believes to be no stall.
+const TICK: Time = 80 * MS;
+/// Between two attempts to reach a primary, or an aggregator.
+const RETRY: Time = 100 * MS;
+/// How long an attempt to connect may take.
+const CONNECT_PATIENCE: Time = 3 * S;
+/// A watched aggregator that says nothing for this long is left.
+const SILENCE_MAX: Time = 3 * S;
+/// A catalog that pings tell of must have arrived within this.
+const LAG_MAX: Time = 300 * MS;
+/// Rows of one chunk of a copy.
+const CHUNK_ROWS: usize = 4;
+/// Between two chunks of a copy.
+const CHUNK_STEP: Time = 3 * MS;
+
+/// A leaf's process, and its disk.
+#[derive(Debug)]
+pub struct Leaf {
+    /// Its disk.
+    pub disk: Disk<LeafStore>,
+    /// The instances that run.
+    pub instances: BTreeMap<PartitionId, Running>,
+    /// The catalog that it acts on, by index.
+    pub mirror: u64,
+    watch: Watch,
+    fetches: BTreeMap<u64, Fetch>,
+    next_fetch: u64,
+    /// Syncs that were asked for, each with the writes it must cover.
+    syncs: VecDeque<(u64, PartitionId, Lsn, u64)>,
+    newest_database: DatabaseId,
+}
+
+#[derive(Debug)]
+struct Watch {
+    at: Option<(usize, ConnId)>,
+    attempt: Option<u64>,
+    heard_at: Instant,
+    behind_since: Option<Instant>,
+    turn: usize,
+}
+
+/// A copy on its way from a primary.
+#[derive(Debug)]
+struct Fetch {
+    partition: PartitionId,
+    peer: NodeId,
+    conn: ConnId,
+    copy: u64,
+    /// So much is here.
+    chunks: usize,
+}
+
+/// A write that runs at an instance.
+#[derive(Debug)]
+struct Run {
+    from: usize,
+    call: u64,
+    statement: StatementId,
+    epoch: Epoch,
+    keys: Vec<u64>,
+    begun: Instant,
+    /// It waits for its rows.
+    waits: bool,
+    /// It waits for its commit, by ticket.
+    ticket: Option<u64>,
+}
+
+/// An instance that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The core.
+    pub core: Instance,
+    /// Whether the database wants its writes on disk before they are acknowledged.
+    sync: bool,
+    /// The epoch in which it serves clients.
+    pub serving: Option<Epoch>,
+    wants: Option<NodeId>,
+    attempt: Option<u64>,
+    /// Counts what was wanted, so that a late retry is known.
+    wish: u64,
+    own: Option<ConnId>,
+    links: BTreeSet<ConnId>,
+    locks: LockTable,
+    runs: BTreeMap<u64, Run>,
+    /// Later runs of a statement that runs.
+    queued: VecDeque<Run>,
+    tickets: BTreeMap<u64, u64>,
+    next: u64,
+    pending: Vec<CoreEvent>,
+}
+
+impl Leaf {
+    /// A process that starts on this disk. A copy that came by half is removed.
+    pub fn start(mut disk: Disk<LeafStore>, now: Instant) -> Self {
+        let halves: Vec<PartitionId> =
+            disk.now.copies.iter().filter(|(_, copy)| copy.importing).map(|(id, _)| *id).collect();
+        for partition in halves {
+            disk.write(Op::Of(partition, Copy::Remove));
+        }
+        let mirror = disk.now.mirror;
+        Self {
+            disk,
+            instances: BTreeMap::new(),
+            mirror,
+            watch: Watch { at: None, attempt: None, heard_at: now, behind_since: None, turn: 0 },
+            fetches: BTreeMap::new(),
+            next_fetch: 0,
+            syncs: VecDeque::new(),
+            newest_database: DatabaseId::default(),
+        }
+    }
+
+    /// How far its instances are.
+    pub fn positions(&self) -> Vec<(PartitionId, Lsn)> {
+        self.instances.iter().map(|(id, running)| (*id, running.core.positions().0)).collect()
+    }
+
+    /// Who waits for an answer.
+    pub fn callers(&self) -> Vec<(usize, u64)> {
+        let runs = self.instances.values().flat_map(|running| running.runs.values().chain(&running.queued));
+        runs.map(|run| (run.from, run.call)).collect()
+    }
+}
+
+impl World {
+    pub(super) fn leaf_starts(&mut self, me: usize) {
+        if self.leaf(me).mirror > 0 {
+            self.reconcile(me);
+        }
+        self.watch_next(me);
+        self.later(me, TICK, Timer::LeafTick);
+        self.later(me, S, Timer::WatchLook);
+    }
+
+    // ---- the catalog's mirror
+
+    /// A ping tells who leads and how far the catalog is.
+    pub(super) fn leaf_hears(&mut self, me: usize, ping: &Ping) {
+        let heard = Heard { term: ping.term, from: ping.from, index: ping.index };
+        let known = &mut self.nodes[me].heard;
+        if (heard.term, heard.index) > (known.term, known.index) {
+            *known = heard;
+        }
+        if self.nodes[me].heard.index > self.leaf(me).mirror {
+            self.watch_look_now(me);
+        }
+    }
+
+    pub(super) fn watch_look(&mut self, me: usize) {
+        self.watch_look_now(me);
+        self.later(me, S, Timer::WatchLook);
+    }
+
+    fn watch_look_now(&mut self, me: usize) {
+        let now = self.local(me);
+        let told = self.nodes[me].heard.index;
+        let leaf = self.leaf_mut(me);
+        if told <= leaf.mirror {
+            leaf.watch.behind_since = None;
+        } else {
+            leaf.watch.behind_since.get_or_insert(now);
+        }
+        let over = |since: Instant, most: Time| now.since(since).as_micros() > u128::from(most);
+        let behind = leaf.watch.behind_since.is_some_and(|since| over(since, LAG_MAX));
+        let silent = over(leaf.watch.heard_at, SILENCE_MAX);
+        if leaf.watch.at.is_some() && (behind || silent) {
+            if let Some((_, conn)) = leaf.watch.at.take() {
+                self.send(me, conn, None);
+            }
+            self.watch_next(me);
+        } else if leaf.watch.at.is_none() && leaf.watch.attempt.is_none() {
+            self.watch_next(me);
+        }
+    }
+
+    /// The master aggregator, as pings tell, twice; then every other.
+    fn watch_next(&mut self, me: usize) {
+        let now = self.local(me);
+        let aggregators = self.setup.aggregators;
+        let heard = self.nodes[me].heard;
+        let leaf = self.leaf_mut(me);
+        let turn = leaf.watch.turn % (aggregators + 2);
+        leaf.watch.turn += 1;
+        leaf.watch.behind_since = None;
+        leaf.watch.heard_at = now;
+        let place = if turn < 2 { heard.from } else { turn - 2 };
+        let attempt = self.connect(me, place, Purpose::Watch, CONNECT_PATIENCE);
+        self.leaf_mut(me).watch.attempt = Some(attempt);
+    }
+
+    pub(super) fn watch_answered(&mut self, me: usize, attempt: u64, conn: Option<ConnId>) {
+        let now = self.local(me);
+        if self.leaf(me).watch.attempt != Some(attempt) {
+            if let Some(conn) = conn {
+                self.send(me, conn, None);
+            }
+            return;
+        }
+        let aggregator = conn.and_then(|conn| self.net.about(conn)).map(|(_, ends)| ends[1]);
+        let watch = &mut self.leaf_mut(me).watch;
+        watch.attempt = None;
+        watch.heard_at = now;
+        if let (Some(conn), Some(aggregator)) = (conn, aggregator) {
+            watch.at = Some((aggregator, conn));
+        }
+    }
+
+    pub(super) fn watch_lost(&mut self, me: usize, conn: ConnId) {
+        let watch = &mut self.leaf_mut(me).watch;
+        if watch.at.is_some_and(|(_, at)| at == conn) {
+            watch.at = None;
+            self.watch_next(me);
+        }
+    }
+
+    pub(super) fn news(&mut self, me: usize, conn: ConnId, index: u64) {
+        let now = self.local(me);
+        let leaf = self.leaf_mut(me);
+        if !leaf.watch.at.is_some_and(|(_, at)| at == conn) {
+            return;
+        }
+        leaf.watch.heard_at = now;
+        leaf.watch.turn = 0;
+        if index > leaf.disk.now.mirror {
+            leaf.disk.write(Op::Mirror(index));
+            self.ask_leaf_sync(me);
+        }
+    }
+
+    // ---- the disk
+
+    fn ask_leaf_sync(&mut self, me: usize) {
+        if self.leaf_mut(me).disk.ask_sync() {
+            self.begin_leaf_sync(me);
+        }
+    }
+
+    fn begin_leaf_sync(&mut self, me: usize) {
+        let at = self.now + self.sync_time(me);
+        let run = self.nodes[me].run;
+        self.queue.push(at, Event::Synced { node: me, run });
+    }
+
+    pub(super) fn leaf_synced(&mut self, me: usize) {
+        let leaf = self.leaf_mut(me);
+        let (covered, again) = leaf.disk.finish_sync();
+        // Of each instance only the newest is told, as a callback that writes over what is not taken yet.
+        let mut durable: BTreeMap<PartitionId, (Lsn, u64)> = BTreeMap::new();
+        while let Some((_, partition, lsn, cuts)) =
+            leaf.syncs.pop_front_if(|(written, ..)| *written <= covered)
+        {
+            durable.insert(partition, (lsn, cuts));
+        }
+        let mirror = leaf.disk.synced.mirror;
+        let moved = mirror > leaf.mirror;
+        if moved {
+            leaf.mirror = mirror;
+        }
+        if again {
+            self.begin_leaf_sync(me);
+        }
+        for (partition, (lsn, cuts)) in durable {
+            self.instance_step(me, partition, vec![CoreEvent::Durable { lsn, cuts }]);
+        }
+        if moved {
+            self.reconcile(me);
+        }
+    }
+
+    // ---- instances
+
+    /// Brings the instances that run to what the catalog says.
+    fn reconcile(&mut self, me: usize) {
+        let catalog = Rc::clone(self.catalog_at(self.leaf(me).mirror));
+        if catalog.cluster().is_none() {
+            return;
+        }
+        let id = self.nodes[me].id;
+        let run = self.nodes[me].incarnation;
+        let wanted: Vec<PartitionId> =
+            catalog.partitions().filter(|p| p.role_of(id).is_some()).map(|p| p.id).collect();
+        let gone: Vec<PartitionId> =
+            self.leaf(me).instances.keys().copied().filter(|p| !wanted.contains(p)).collect();
+        for partition in gone {
+            self.stop_instance(me, partition);
+        }
+        let newest = catalog.databases().map(|database| database.id).max().unwrap_or_default();
+        let leaf = self.leaf_mut(me);
+        leaf.newest_database = leaf.newest_database.max(newest);
+        let newest = leaf.newest_database;
+        let dropped: Vec<PartitionId> = leaf
+            .disk
+            .now
+            .copies
+            .keys()
+            .copied()
+            .filter(|p| p.database <= newest && catalog.database_by_id(p.database).is_none())
+            .collect();
+        for partition in dropped {
+            self.leaf_mut(me).disk.write(Op::Of(partition, Copy::Remove));
+        }
+        for partition in wanted {
+            let sync = catalog
+                .database_by_id(partition.database)
+                .is_none_or(|database| database.durability == Durability::Sync);
+            let leaf = self.leaf_mut(me);
+            if !leaf.instances.contains_key(&partition) {
+                let saved = leaf.disk.now.copies.get(&partition).map(|copy| copy.saved()).unwrap_or_default();
+                let running = Running {
+                    core: Instance::open(partition, id, saved),
+                    sync,
+                    serving: None,
+                    wants: None,
+                    attempt: None,
+                    wish: 0,
+                    own: None,
+                    links: BTreeSet::new(),
+                    locks: LockTable::default(),
+                    runs: BTreeMap::new(),
+                    queued: VecDeque::new(),
+                    tickets: BTreeMap::new(),
+                    next: 0,
+                    pending: Vec::new(),
+                };
+                leaf.instances.insert(partition, running);
+            }
+            if let Some(view) = View::of(&catalog, partition, id, run) {
+                if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
+                    running.sync = view.sync_durability;
+                }
+                self.instance_step(me, partition, vec![CoreEvent::View(view)]);
+            }
+        }
+    }
+
+    fn stop_instance(&mut self, me: usize, partition: PartitionId) {
+        let Some(running) = self.leaf_mut(me).instances.remove(&partition) else { return };
+        for conn in running.links.into_iter().chain(running.own) {
+            self.send(me, conn, None);
+        }
+        for run in running.runs.into_values().chain(running.queued) {
+            // It may be in the log.
+            let body = Body::Answer { call: run.call, answer: Answer::Deposed };
+            self.datagram(me, run.from, body);
+        }
+        self.leaf_mut(me).syncs.retain(|(_, of, ..)| *of != partition);
+    }
+
+    pub(super) fn leaf_tick(&mut self, me: usize) {
+        let now = self.local(me);
+        let ids: Vec<PartitionId> = self.leaf(me).instances.keys().copied().collect();
+        for id in ids {
+            self.instance_step(me, id, vec![CoreEvent::Tick]);
+            let Some(running) = self.leaf_mut(me).instances.get_mut(&id) else { continue };
+            if running.runs.is_empty() {
+                continue;
+            }
+            let most = std::time::Duration::from_millis(LOCK_WAIT_TIMEOUT_MS);
+            let tired: Vec<u64> = running
+                .runs
+                .iter()
+                .filter(|(_, run)| run.waits && run.ticket.is_none() && now.since(run.begun) > most)
+                .map(|(owner, _)| *owner)
+                .collect();
+            for owner in tired {
+                let serves = self.still_serves(me, id, owner);
+                let answer = if serves { Answer::LockWaitTimeout } else { Answer::NotPrimary };
+                self.run_ends(me, id, owner, answer);
+            }
+            self.drain(me, id);
+        }
+        self.later(me, TICK, Timer::LeafTick);
+    }
+
+    /// Tells an instance what happened, carries out what it wants done, and tells it what that brought about.
+    pub(super) fn instance_step(&mut self, me: usize, partition: PartitionId, events: Vec<CoreEvent>) {
+        if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
+            running.pending.extend(events);
+        }
+        self.drain(me, partition);
+    }
+
+    fn drain(&mut self, me: usize, partition: PartitionId) {
+        let now = self.local(me);
+        loop {
+            if !self.nodes[me].up {
+                return;
+            }
+            let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+            if running.pending.is_empty() {
+                return;
+            }
+            let events = std::mem::take(&mut running.pending);
+            let before = self.note_events(me, partition, &events);
+            let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+            let effects = running.core.step(now, events);
+            self.check_step(me, partition, &before, &effects);
+            for effect in effects {
+                self.carry_out(me, partition, effect);
+            }
+        }
+    }
+
+    fn write(&mut self, me: usize, partition: PartitionId, op: Copy) {
+        self.check_write(me, partition, &op);
+        self.leaf_mut(me).disk.write(Op::Of(partition, op));
+    }
+
+    fn carry_out(&mut self, me: usize, partition: PartitionId, effect: Effect) {
+        if self.story.details() {
+            let id = self.nodes[me].id;
+            self.story.detail(self.now, || format!("{id} {partition} {effect}"));
+        }
+        let now = self.local(me);
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        match effect {
+            Effect::SaveEpochs { epoch, history } => {
+                self.write(me, partition, Copy::SaveEpochs(epoch, Rc::new(history)));
+            }
+            Effect::Append(records) => {
+                let records: Vec<Rc<_>> = records.into_iter().map(Rc::new).collect();
+                self.write(me, partition, Copy::Append(Rc::new(records)));
+            }
+            Effect::Truncate(last) => self.write(me, partition, Copy::Truncate(last)),
+            Effect::Trim(before) => self.write(me, partition, Copy::Trim(before)),
+            Effect::Sync { lsn, cuts } => {
+                let sync = running.sync;
+                let leaf = self.leaf_mut(me);
+                if sync {
+                    let written = leaf.disk.written();
+                    leaf.syncs.push_back((written, partition, lsn, cuts));
+                    self.ask_leaf_sync(me);
+                } else if let Some(running) = leaf.instances.get_mut(&partition) {
+                    running.pending.push(CoreEvent::Durable { lsn, cuts });
+                }
+            }
+            Effect::Apply(records) => {
+                self.check_apply(me, partition, &records);
+                if let Some(last) = records.last() {
+                    let last = last.lsn;
+                    self.write(me, partition, Copy::Apply(last));
+                }
+            }
+            Effect::Send { peer: _, link, message } => {
+                self.send(me, ConnId(link), Some(Body::Replication(message)));
+            }
+            Effect::ReadLog { peer, link, from } => {
+                let leaf = self.leaf_mut(me);
+                let records = leaf
+                    .disk
+                    .now
+                    .copies
+                    .get(&partition)
+                    .map(|copy| copy.records_from(from, REPLICATION_BATCH_RECORDS_MAX))
+                    .unwrap_or_default();
+                if let Some(running) = leaf.instances.get_mut(&partition) {
+                    running.pending.push(CoreEvent::LogRead { peer, link, records });
+                }
+            }
+            Effect::Provision { peer, link, at_least, fresh } => {
+                // A made copy that is kept will do, if the core takes it. A number says who made it, and when.
+                let store = &self.leaf_mut(me).disk.now;
+                let mut kept = store.made.iter().filter(|(_, made)| made.partition == partition);
+                let kept = kept.find(|(_, made)| !fresh && made.at >= at_least);
+                let kept = kept.map(|(number, made)| (*number, Rc::clone(made)));
+                let (copy, made) = match kept {
+                    Some(kept) => kept,
+                    None => {
+                        let stored = store.copies.get(&partition).cloned().unwrap_or_default();
+                        let mut history = stored.history.clone();
+                        history.cut(stored.applied);
+                        let (at, rows) = (stored.applied, stored.rows);
+                        let made = Rc::new(Made { partition, at, history, rows });
+                        let number = now.0 << 16 | me as u64;
+                        self.leaf_mut(me).disk.write(Op::Made(number, Rc::clone(&made)));
+                        (number, made)
+                    }
+                };
+                if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
+                    let (at, history) = (made.at, made.history.clone());
+                    running.pending.push(CoreEvent::CopyReady { peer, link, copy, at, history });
+                }
+            }
+            Effect::FetchCopy { peer, link, copy } => {
+                let leaf = self.leaf_mut(me);
+                leaf.fetches.retain(|_, fetch| fetch.partition != partition);
+                leaf.next_fetch += 1;
+                let number = leaf.next_fetch;
+                leaf.fetches.insert(number, Fetch { partition, peer, conn: ConnId(link), copy, chunks: 0 });
+                self.later(me, CHUNK_STEP, Timer::FetchStep(number));
+            }
+            Effect::Link(to) => {
+                running.wants = to;
+                running.wish += 1;
+                running.attempt = None;
+                if let Some(own) = running.own.take() {
+                    running.links.remove(&own);
+                    self.send(me, own, None);
+                }
+                if to.is_some() {
+                    self.link_connect(me, partition);
+                }
+            }
+            Effect::CloseLink { link, .. } => {
+                let conn = ConnId(link);
+                running.links.remove(&conn);
+                let own = running.own == Some(conn);
+                if own {
+                    running.own = None;
+                }
+                self.send(me, conn, None);
+                if own {
+                    self.link_connect_later(me, partition);
+                }
+            }
+            Effect::Reply { ticket, result } => self.replied(me, partition, ticket, result),
+            Effect::RequestSyncState { epoch, version, replica, state, reason } => {
+                let command = Command::SetSyncState { partition, epoch, version, replica, state, reason };
+                let entry = Entry { statement: None, at_ms: now.as_millis(), command };
+                let master = self.nodes[me].heard.from;
+                // An aggregator may sit on a request, and it may be asked of two.
+                for late in self.nemesis.lateness().into_iter().flatten() {
+                    let at = self.now + late + self.net.delay(me, master);
+                    let body = Box::new(Body::Propose(Box::new(entry.clone())));
+                    self.queue
+                        .push(at, Event::Datagram { from: me, to: master, body, sent: self.now + late });
+                }
+            }
+            Effect::ReportLag { epoch, version, replica, lag } => {
+                let millis = |time: std::time::Duration| time.as_millis() as u64;
+                let report = LagReport {
+                    partition,
+                    epoch,
+                    version,
+                    replica,
+                    silent_ms: millis(lag.silent),
+                    linked: lag.linked,
+                    waiting_writes: lag.waiting_writes,
+                    oldest_wait_ms: millis(lag.oldest_wait),
+                };
+                let master = self.nodes[me].heard.from;
+                self.datagram(me, master, Body::Lag(Box::new(report)));
+            }
+            Effect::RequestSynced { epoch, version } => {
+                let command = Command::NoteSynced { partition, epoch, version };
+                let entry = Entry { statement: None, at_ms: now.as_millis(), command };
+                let master = self.nodes[me].heard.from;
+                self.datagram(me, master, Body::Propose(Box::new(entry)));
+            }
+            // Nobody asks for a planned change of primaries yet.
+            Effect::Drained { .. } => {}
+            Effect::Serve(serves) => {
+                running.serving = serves.then(|| running.core.epoch());
+                let epoch = running.core.epoch();
+                let id = self.nodes[me].id;
+                self.tell(|| {
+                    let what = if serves { "serves" } else { "serves no more" };
+                    format!("{id} {what} {partition} at {epoch}")
+                });
+                if serves {
+                    self.check_serves(me, partition, epoch);
+                }
+            }
+            Effect::SaveOutcomes(outcomes) => {
+                self.write(me, partition, Copy::SaveOutcomes(Rc::new(outcomes)));
+            }
+            Effect::InstallCopy { copy, at, epoch, history, outcomes } => {
+                let Some(made) = self.made(copy) else { return };
+                assert_eq!(made.at, at, "a copy is installed as what it is");
+                self.write(me, partition, Copy::Empty);
+                let (history, outcomes) = (Rc::new(history), Rc::new(outcomes));
+                self.write(me, partition, Copy::Installed(made, epoch, history, outcomes));
+            }
+            Effect::Report(what) => {
+                let id = self.nodes[me].id;
+                self.violated("S6", format!("{id} {partition} reports: {what}"));
+            }
+            Effect::Halt(reason) => {
+                running.serving = None;
+                running.wants = None;
+                let links: Vec<ConnId> = std::mem::take(&mut running.links).into_iter().collect();
+                for conn in links {
+                    self.send(me, conn, None);
+                }
+                let id = self.nodes[me].id;
+                self.violated("halt", format!("{id} {partition} halts: {reason}"));
+            }
+        }
+    }
+
+    // ---- copies on their way
+
+    /// A copy that some leaf has made, if its disk has it.
+    fn made(&self, copy: u64) -> Option<Rc<Made>> {
+        self.leaves().find_map(|other| self.leaf(other).disk.now.made.get(&copy).cloned())
+    }
+
+    pub(super) fn fetch_step(&mut self, me: usize, number: u64) {
+        let Some(mut fetch) = self.leaf_mut(me).fetches.remove(&number) else { return };
+        let (partition, peer, conn) = (fetch.partition, fetch.peer, fetch.conn);
+        let linked =
+            self.leaf(me).instances.get(&partition).is_some_and(|running| running.links.contains(&conn));
+        if !linked {
+            return;
+        }
+        let maker = Self::position(peer);
+        let made = self.nodes[maker].up.then(|| self.leaf(maker).disk.now.made.get(&fetch.copy).cloned());
+        let event = match made.flatten() {
+            Some(made) if fetch.chunks >= made.rows.len().div_ceil(CHUNK_ROWS) => {
+                CoreEvent::CopyHere { copy: fetch.copy }
+            }
+            Some(_) => {
+                fetch.chunks += 1;
+                self.leaf_mut(me).fetches.insert(number, fetch);
+                self.later(me, CHUNK_STEP, Timer::FetchStep(number));
+                return;
+            }
+            None => return, // The link breaks as well, and all begins anew.
+        };
+        self.instance_step(me, partition, vec![event]);
+    }
+
+    // ---- links
+
+    fn link_connect(&mut self, me: usize, partition: PartitionId) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        let Some(to) = running.wants else { return };
+        let attempt = self.connect(me, Self::position(to), Purpose::Replicate(partition), CONNECT_PATIENCE);
+        if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
+            running.attempt = Some(attempt);
+        }
+    }
+
+    fn link_connect_later(&mut self, me: usize, partition: PartitionId) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        if running.wants.is_some() {
+            running.attempt = None;
+            let wish = running.wish;
+            self.later(me, RETRY, Timer::LinkRetry(partition, wish));
+        }
+    }
+
+    pub(super) fn link_retry(&mut self, me: usize, partition: PartitionId, wish: u64) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        if running.wish == wish && running.own.is_none() && running.attempt.is_none() {
+            self.link_connect(me, partition);
+        }
+    }
+
+    pub(super) fn adopt_link(&mut self, me: usize, partition: PartitionId, conn: ConnId) {
+        if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
+            running.links.insert(conn);
+        }
+    }
+
+    pub(super) fn link_answered(
+        &mut self,
+        me: usize,
+        partition: PartitionId,
+        attempt: u64,
+        conn: Option<ConnId>,
+    ) {
+        let running = self.leaf_mut(me).instances.get_mut(&partition);
+        let Some(running) = running.filter(|running| running.attempt == Some(attempt)) else {
+            if let Some(conn) = conn {
+                self.send(me, conn, None);
+            }
+            return;
+        };
+        running.attempt = None;
+        match (conn, running.wants) {
+            (Some(conn), Some(peer)) => {
+                running.own = Some(conn);
+                running.links.insert(conn);
+                self.instance_step(me, partition, vec![CoreEvent::LinkUp { peer, link: conn.0 }]);
+            }
+            _ => self.link_connect_later(me, partition),
+        }
+    }
+
+    pub(super) fn leaf_connect_timed_out(&mut self, me: usize, attempt: u64) {
+        let leaf = self.leaf_mut(me);
+        if leaf.watch.attempt == Some(attempt) {
+            leaf.watch.attempt = None;
+            self.watch_next(me);
+            return;
+        }
+        let waiting = leaf.instances.iter().find(|(_, running)| running.attempt == Some(attempt));
+        if let Some((partition, _)) = waiting {
+            let partition = *partition;
+            self.link_connect_later(me, partition);
+        }
+    }
+
+    pub(super) fn link_lost(&mut self, me: usize, partition: PartitionId, peer: usize, conn: ConnId) {
+        let id = self.nodes[peer].id;
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        let known = running.links.remove(&conn);
+        let own = running.own == Some(conn);
+        if own {
+            running.own = None;
+        }
+        if known || own {
+            self.instance_step(me, partition, vec![CoreEvent::LinkDown { peer: id, link: conn.0 }]);
+        }
+        if own {
+            self.link_connect_later(me, partition);
+        }
+    }
+
+    pub(super) fn link_message(
+        &mut self,
+        me: usize,
+        partition: PartitionId,
+        peer: usize,
+        conn: ConnId,
+        message: Message,
+    ) {
+        let id = self.nodes[peer].id;
+        let Some(running) = self.leaf_mut(me).instances.get(&partition) else { return };
+        if running.links.contains(&conn) {
+            let event = CoreEvent::Received { peer: id, link: conn.0, message };
+            self.instance_step(me, partition, vec![event]);
+        }
+    }
+
+    // ---- statements
+
+    pub(super) fn called(
+        &mut self,
+        me: usize,
+        from: usize,
+        call: u64,
+        partition: PartitionId,
+        statement: StatementId,
+        operation: Operation,
+    ) {
+        let now = self.local(me);
+        let running = self.leaf_mut(me).instances.get_mut(&partition);
+        let Some((running, epoch)) = running.and_then(|running| {
+            let epoch = running.serving?;
+            Some((running, epoch))
+        }) else {
+            self.datagram(me, from, Body::Answer { call, answer: Answer::NotPrimary });
+            return;
+        };
+        match operation {
+            Operation::Read(key) => {
+                let row = self.leaf(me).disk.now.copies.get(&partition).and_then(|copy| copy.rows.get(&key));
+                let row = row.copied();
+                self.datagram(me, from, Body::Answer { call, answer: Answer::Row(row) });
+            }
+            Operation::Write(keys) => {
+                let run = Run { from, call, statement, epoch, keys, begun: now, waits: false, ticket: None };
+                if running.runs.values().any(|other| other.statement == statement) {
+                    running.queued.push_back(run);
+                } else {
+                    self.run_begins(me, partition, run);
+                    self.drain(me, partition);
+                }
+            }
+        }
+    }
+
+    fn run_begins(&mut self, me: usize, partition: PartitionId, run: Run) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        running.next += 1;
+        let owner = running.next;
+        let keys = run.keys.iter().map(|key| (TABLE, key.to_be_bytes().to_vec()));
+        let grant = running.locks.acquire(Owner::Statement(owner), keys);
+        let statement = run.statement;
+        running.runs.insert(owner, run);
+        match grant {
+            Grant::Now => self.run_goes_on(me, partition, owner),
+            // Its first run may be over, and others hold the rows now.
+            Grant::Later if running.core.known(statement) != Known::No => {
+                self.run_goes_on(me, partition, owner);
+            }
+            Grant::Later => {
+                if let Some(run) = running.runs.get_mut(&owner) {
+                    run.waits = true;
+                }
+            }
+        }
+    }
+
+    fn still_serves(&self, me: usize, partition: PartitionId, owner: u64) -> bool {
+        let Some(running) = self.leaf(me).instances.get(&partition) else { return false };
+        running.runs.get(&owner).is_some_and(|run| running.serving == Some(run.epoch))
+    }
+
+    /// Its rows are locked, or the log knows it.
+    fn run_goes_on(&mut self, me: usize, partition: PartitionId, owner: u64) {
+        let serves = self.still_serves(me, partition, owner);
+        let leaf = self.leaf_mut(me);
+        let Some(running) = leaf.instances.get_mut(&partition) else { return };
+        let Some(run) = running.runs.get_mut(&owner) else { return };
+        run.waits = false;
+        let statement = run.statement;
+        if running.core.known(statement) != Known::No {
+            let ticket = ticket(running, owner);
+            running.pending.push(CoreEvent::Await { ticket, statement });
+            return;
+        }
+        if !serves {
+            self.run_ends(me, partition, owner, Answer::NotPrimary);
+            return;
+        }
+        let epoch = run.epoch;
+        let copy = leaf.disk.now.copies.get(&partition);
+        let mutations = run
+            .keys
+            .iter()
+            .map(|key| {
+                let count = copy.and_then(|copy| copy.rows.get(key)).map_or(0, |(count, _)| *count);
+                mutation(*key, (count + 1, statement))
+            })
+            .collect::<Vec<_>>();
+        let write = Write { statement, affected_rows: mutations.len() as u64, mutations };
+        let ticket = ticket(running, owner);
+        running.pending.push(CoreEvent::Write { ticket, epoch, write });
+    }
+
+    fn replied(
+        &mut self,
+        me: usize,
+        partition: PartitionId,
+        ticket: u64,
+        result: Result<StatementOutcome, WriteError>,
+    ) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        let Some(owner) = running.tickets.remove(&ticket) else { return };
+        let Some(run) = running.runs.get(&owner) else { return };
+        let statement = run.statement;
+        let answer = match result {
+            Ok(outcome) => {
+                self.check_acknowledged(me, partition, statement, outcome);
+                Answer::Written
+            }
+            Err(WriteError::NotPrimary) => Answer::NotPrimary,
+            Err(WriteError::TooManyInFlight) => Answer::Busy,
+            Err(_) => Answer::Deposed,
+        };
+        self.run_ends(me, partition, owner, answer);
+    }
+
+    /// A run is over: it is answered, its locks go to others, and the next run of its statement begins.
+    fn run_ends(&mut self, me: usize, partition: PartitionId, owner: u64, answer: Answer) {
+        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
+        let Some(run) = running.runs.remove(&owner) else { return };
+        let granted = running.locks.release(Owner::Statement(owner));
+        let next = running.queued.iter().position(|other| other.statement == run.statement);
+        let next = next.and_then(|at| running.queued.remove(at));
+        self.datagram(me, run.from, Body::Answer { call: run.call, answer });
+        for owner in granted {
+            let Owner::Statement(owner) = owner else { continue };
+            let waits = |running: &Running| running.runs.get(&owner).is_some_and(|run| run.waits);
+            if self.leaf(me).instances.get(&partition).is_some_and(waits) {
+                self.run_goes_on(me, partition, owner);
+            }
+        }
+        if let Some(next) = next {
+            self.run_begins(me, partition, next);
+        }
+    }
+}
+
+fn ticket(running: &mut Running, owner: u64) -> u64 {
+    running.next += 1;
+    let ticket = running.next;
+    running.tickets.insert(ticket, owner);
+    if let Some(run) = running.runs.get_mut(&owner) {
+        run.ticket = Some(ticket);
+    }
+    ticket
+}

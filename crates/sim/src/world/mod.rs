@@ -1,0 +1,641 @@
+//! The cluster as a whole: its nodes, what happens between them, and who watches.
+//!
+//! Every part of a node that decides is the real core; every part that only carries out is played here, as the shells
+//! in `baton-node` do it. One event happens at a time, and nothing happens but by an event.
+//!
+//! * `genesis.rs`: how it begins. * `machines.rs`: processes, connections, disks.
+//! * `control.rs`: the control group.
+//! * `observer.rs`: pings, evidence, verdicts, elections.
+//! * `master.rs`: what the master aggregator does about it.
+//! * `route.rs`: statements on their way through an aggregator.
+//! * `leaf.rs`: a leaf, its copy of the catalog, its instances; `store.rs`: what lies on its disk.
+
+mod control;
+mod genesis;
+mod leaf;
+mod machines;
+mod master;
+mod observer;
+mod route;
+mod store;
+
+use std::fmt;
+use std::rc::Rc;
+
+use baton_catalog::{Catalog, Entry, Outcome};
+use baton_failover::LagReport;
+use baton_model::{Incarnation, Instant, NodeId, PartitionId, StatementId, StoreId};
+use baton_replication as replication;
+
+pub use self::control::LEASE;
+use self::control::{Message as ControlMessage, Truth};
+pub use self::leaf::Leaf;
+pub use self::machines::End;
+pub use self::observer::Aggregator;
+use self::observer::{Ping, Pong};
+pub use self::store::{Copy, Stored, apply as apply_record, counts_in};
+use crate::invariants::Checks;
+use crate::kernel::{Clock, ConnId, Lane, Network, Queue, Rng, Time};
+use crate::nemesis::Nemesis;
+use crate::policies::Shelf;
+use crate::setup::Setup;
+use crate::story::Story;
+use crate::workload::Workload;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Pings.
+    Heartbeat,
+    /// A leaf watches an aggregator's catalog.
+    Watch,
+    /// A replica follows its primary.
+    Replicate(PartitionId),
+}
+
+/// What a statement asks of a leaf.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Adds one to each of these rows.
+    Write(Vec<u64>),
+    /// Reads a row.
+    Read(u64),
+}
+
+/// What a leaf answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The write is done.
+    Written,
+    /// The row: how often it was written, and by whom last.
+    Row(Option<(u64, StatementId)>),
+    /// Nothing was done.
+    NotPrimary,
+    /// Nothing was done; too many wait.
+    Busy,
+    /// A row lock could not be had. Nothing was done by this attempt.
+    LockWaitTimeout,
+    /// It may have been done.
+    Deposed,
+}
+
+/// What nodes say to each other.
+#[expect(missing_docs, reason = "the fields are what the lines say")]
+#[derive(Debug)]
+pub enum Body {
+    /// On a heartbeat connection.
+    Ping(Ping),
+    /// The answer.
+    Pong(Box<Pong>),
+    /// On a watch: everything up to this index is there.
+    News(u64),
+    /// On a link between instances.
+    Replication(replication::Message),
+    /// Between members of the control group.
+    Control(ControlMessage),
+    /// A statement.
+    Call { call: u64, partition: PartitionId, statement: StatementId, operation: Operation },
+    /// Its answer.
+    Answer { call: u64, answer: Answer },
+    /// Nobody took the call: it was not carried out.
+    Unheard { call: u64 },
+    /// Whoever had the call is gone: it may have been carried out.
+    Lost { call: u64 },
+    /// A leaf asks the master aggregator for something.
+    Propose(Box<Entry>),
+    /// A primary tells the master aggregator that a replica keeps it waiting.
+    Lag(Box<LagReport>),
+    /// "How far are your instances?"
+    AskPositions,
+    /// The answer.
+    Positions(Vec<(PartitionId, baton_model::Lsn)>),
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ping(ping) => write!(f, "Ping {}", ping.seq),
+            Self::Pong(pong) => write!(f, "Pong {}", pong.seq),
+            Self::News(index) => write!(f, "News #{index}"),
+            Self::Replication(message) => write!(f, "{message}"),
+            Self::Control(message) => write!(f, "{message}"),
+            Self::Call { call, partition, statement, operation } => {
+                write!(f, "Call {call} {partition} s{} {operation:?}", statement.0)
+            }
+            Self::Answer { call, answer } => write!(f, "Answer {call} {answer:?}"),
+            Self::Unheard { call } => write!(f, "Unheard {call}"),
+            Self::Lost { call } => write!(f, "Lost {call}"),
+            Self::Propose(entry) => write!(f, "Propose {:?}", entry.command),
+            Self::Lag(report) => {
+                write!(f, "Lag {} {} {} ms", report.partition, report.replica, report.silent_ms)
+            }
+            Self::AskPositions => f.write_str("AskPositions"),
+            Self::Positions(told) => write!(f, "Positions {told:?}"),
+        }
+    }
+}
+
+/// Something a node's process does after a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// An aggregator pings.
+    Tick,
+    /// A leader lets the members know that it lives.
+    ControlHeartbeat,
+    /// The next round of pre-votes.
+    Campaign,
+    /// A member looks whether it is led.
+    LookForLeader,
+    /// The master aggregator looks again.
+    LookAgain,
+    /// The master aggregator asks for positions; every aggregator lets its watchers know that it lives.
+    EverySecond,
+    /// A plan waits for its outcome no longer.
+    PlanTimeout(u64),
+    /// Time passes for the instances of a leaf.
+    LeafTick,
+    /// A replica tries again to reach its primary.
+    LinkRetry(PartitionId, u64),
+    /// The next piece of a copy.
+    FetchStep(u64),
+    /// A leaf looks whether its watch is still good.
+    WatchLook,
+    /// A statement is tried again.
+    Retry(u64),
+    /// A statement is given up.
+    GiveUp(u64),
+    /// A connection attempt has taken too long.
+    ConnectTimeout(u64),
+}
+
+/// An event of the world.
+#[expect(missing_docs, reason = "the fields are what the lines say")]
+#[derive(Debug)]
+pub enum Event {
+    /// Something arrives at an end of a connection.
+    Arrive { conn: ConnId, end: usize },
+    /// A message that is on no connection arrives.
+    Datagram { from: usize, to: usize, body: Box<Body>, sent: Time },
+    /// Somebody asks for a connection.
+    Syn { from: usize, to: usize, purpose: Purpose, attempt: u64 },
+    /// The answer: a connection, or whether it was the host that refused or the process.
+    SynAnswer { to: usize, run: u32, purpose: Purpose, attempt: u64, answer: Result<ConnId, Refused> },
+    /// A process notices that a connection is gone.
+    Down { node: usize, run: u32, conn: ConnId, purpose: Purpose, peer: usize },
+    /// A connection has been silent for as long as one may be.
+    Keepalive { conn: ConnId, since: Time },
+    /// A process has waited.
+    Timer { node: usize, run: u32, timer: Timer },
+    /// A sync is done.
+    Synced { node: usize, run: u32 },
+    /// A client does the next thing.
+    Client(usize),
+    /// The world gets worse, or better.
+    Nemesis(u64),
+}
+
+impl Event {
+    /// Whose process takes it.
+    fn node(&self, world: &World) -> Option<usize> {
+        match self {
+            Self::Arrive { conn, end } => world.net.about(*conn).map(|(_, ends)| ends[*end]),
+            Self::Datagram { to, .. } | Self::SynAnswer { to, .. } => Some(*to),
+            Self::Syn { to, purpose, .. } if *purpose != Purpose::Heartbeat => Some(*to),
+            Self::Down { node, .. } | Self::Timer { node, .. } | Self::Synced { node, .. } => Some(*node),
+            Self::Syn { .. } | Self::Keepalive { .. } | Self::Client(_) | Self::Nemesis(_) => None,
+        }
+    }
+
+    /// Its kind, for the digest.
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Arrive { conn, end } => conn.0 << 1 | *end as u64,
+            Self::Datagram { from, to, .. } => 1 << 60 | (*from as u64) << 8 | *to as u64,
+            Self::Syn { attempt, .. } => 2 << 60 | *attempt,
+            Self::SynAnswer { attempt, .. } => 3 << 60 | *attempt,
+            Self::Down { conn, .. } => 4 << 60 | conn.0,
+            Self::Keepalive { conn, .. } => 5 << 60 | conn.0,
+            Self::Timer { node, .. } => 6 << 60 | *node as u64,
+            Self::Synced { node, .. } => 7 << 60 | *node as u64,
+            Self::Client(client) => 8 << 60 | *client as u64,
+            Self::Nemesis(number) => 9 << 60 | *number,
+        }
+    }
+}
+
+/// Why a connection was not made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The host is there, the process is not.
+    ByHost,
+    /// The process does not want it now.
+    ByProcess,
+}
+
+/// For whom a proposal is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The master aggregator's own plan, by its number.
+    Plan(u64),
+    /// A leaf, which asks again if need be, or an operator, who looks for himself.
+    Nobody,
+}
+
+/// What a node has heard in pings of the highest term.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Heard {
+    term: u64,
+    from: usize,
+    index: u64,
+}
+
+/// What a node is for, and its process.
+#[derive(Debug)]
+pub enum Role {
+    /// An aggregator.
+    Aggregator(Box<Aggregator>),
+    /// A leaf.
+    Leaf(Box<Leaf>),
+}
+
+/// A machine with a node on it.
+#[derive(Debug)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Whether its process runs.
+    pub up: bool,
+    /// Whether the machine has power.
+    pub powered: bool,
+    /// Since when its process is stopped.
+    pub paused_since: Option<Time>,
+    /// Its clock.
+    pub clock: Clock,
+    /// Counts runs of its process.
+    run: u32,
+    /// The run, as the cluster knows it.
+    pub incarnation: Incarnation,
+    /// The life of its data directory.
+    pub store: StoreId,
+    /// Whether its last run ended with what it had not synced.
+    pub lost_tail: bool,
+    /// What waits while the process is stopped.
+    backlog: Vec<Event>,
+    heard: Heard,
+    /// What its disk is like now.
+    pub disk_weather: DiskWeather,
+    /// Its process.
+    pub role: Role,
+}
+
+/// What a disk is like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DiskWeather {
+    /// What every sync takes longer.
+    pub slower: Time,
+    /// The next sync fails.
+    pub fails: bool,
+}
+
+/// Everything.
+pub struct World {
+    /// The world's time.
+    pub now: Time,
+    queue: Queue<Event>,
+    /// The network.
+    pub net: Network<Purpose, Body>,
+    rng: Rng,
+    /// The nodes: aggregators first, node `n1` at 0.
+    pub nodes: Vec<Node>,
+    truth: Truth,
+    shelf: Shelf,
+    /// What must hold.
+    pub checks: Checks,
+    /// What is told.
+    pub story: Story,
+    /// How the world is made.
+    pub setup: Rc<Setup>,
+    /// Clients.
+    pub workload: Workload,
+    /// What makes it worse.
+    pub nemesis: Nemesis,
+    attempts: u64,
+    incarnations: u64,
+    /// Messages that found the way cut; they may still come.
+    parked: Vec<(Time, usize, usize, Box<Body>)>,
+    digest: u64,
+    events: u64,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The newest catalog that is committed.
+    pub fn catalog(&self) -> &Rc<Catalog> {
+        self.truth.catalog()
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A number that two worlds share only if the same happened in both.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn catalog_at(&self, index: u64) -> &Rc<Catalog> {
+        &self.truth.catalogs[index as usize]
+    }
+
+    /// The aggregators' positions.
+    pub fn aggregators(&self) -> std::ops::Range<usize> {
+        0..self.setup.aggregators
+    }
+
+    /// The leaves' positions.
+    pub fn leaves(&self) -> std::ops::Range<usize> {
+        self.setup.aggregators..self.nodes.len()
+    }
+
+    /// The position of a node.
+    pub fn position(id: NodeId) -> usize {
+        id.0 as usize - 1
+    }
+
+    fn aggregator(&self, at: usize) -> &Aggregator {
+        match &self.nodes[at].role {
+            Role::Aggregator(aggregator) => aggregator,
+            Role::Leaf(_) => unreachable!("n{} is a leaf", at + 1),
+        }
+    }
+
+    fn aggregator_mut(&mut self, at: usize) -> &mut Aggregator {
+        match &mut self.nodes[at].role {
+            Role::Aggregator(aggregator) => aggregator,
+            Role::Leaf(_) => unreachable!("n{} is a leaf", at + 1),
+        }
+    }
+
+    /// A leaf.
+    ///
+    /// # Panics
+    /// If it is an aggregator.
+    pub fn leaf(&self, at: usize) -> &Leaf {
+        match &self.nodes[at].role {
+            Role::Leaf(leaf) => leaf,
+            Role::Aggregator(_) => unreachable!("n{} is an aggregator", at + 1),
+        }
+    }
+
+    fn leaf_mut(&mut self, at: usize) -> &mut Leaf {
+        match &mut self.nodes[at].role {
+            Role::Leaf(leaf) => leaf,
+            Role::Aggregator(_) => unreachable!("n{} is an aggregator", at + 1),
+        }
+    }
+
+    /// What a node's clock shows.
+    fn local(&self, at: usize) -> Instant {
+        self.nodes[at].clock.at(self.now)
+    }
+
+    /// Lets a node's process do something after so much of its own time.
+    fn timer(&mut self, node: usize, after: Time, timer: Timer) {
+        let at = self.nodes[node].clock.after(self.now, after);
+        let run = self.nodes[node].run;
+        self.queue.push(at, Event::Timer { node, run, timer });
+    }
+
+    /// Queues an event.
+    pub fn at(&mut self, at: Time, event: Event) {
+        self.queue.push(at, event);
+    }
+
+    /// Tells something, if anybody listens.
+    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+        self.story.tell(self.now, what);
+    }
+
+    /// A rule was broken.
+    pub fn violated(&mut self, invariant: &'static str, what: String) {
+        self.story.tell(self.now, || format!("VIOLATED {invariant}: {what}"));
+        self.checks.violated(self.now, invariant, what);
+    }
+
+    // ---- messages
+
+    /// Sends a message that is on no connection.
+    fn datagram(&mut self, from: usize, to: usize, body: Body) {
+        let at = self.now + self.net.delay(from, to);
+        self.queue.push(at, Event::Datagram { from, to, body: Box::new(body), sent: self.now });
+    }
+
+    /// Sends on a connection; None closes it.
+    fn send(&mut self, from: usize, conn: ConnId, body: Option<Body>) {
+        let Some(end) = self.net.end_of(conn, from) else { return };
+        if let Some(at) = self.net.send(self.now, conn, end, body) {
+            self.queue.push(at, Event::Arrive { conn, end: 1 - end });
+        }
+    }
+
+    /// Asks for a connection; the answer names the attempt.
+    fn connect(&mut self, from: usize, to: usize, purpose: Purpose, patience: Time) -> u64 {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let at = self.now + self.net.delay(from, to);
+        self.queue.push(at, Event::Syn { from, to, purpose, attempt });
+        self.timer(from, patience, Timer::ConnectTimeout(attempt));
+        attempt
+    }
+
+    // ---- events
+
+    /// Lets the next event happen that comes before `end`; false if there is none.
+    pub fn step(&mut self, end: Time) -> bool {
+        let Some((at, event)) = self.queue.pop() else { return false };
+        if at >= end {
+            self.queue.push(at, event);
+            self.now = end;
+            return false;
+        }
+        self.now = at;
+        self.events += 1;
+        self.digest = (self.digest.rotate_left(5) ^ at ^ event.kind()).wrapping_mul(0x517c_c1b7_2722_0a95);
+        if let Some(node) = event.node(self)
+            && self.nodes[node].paused_since.is_some()
+        {
+            self.nodes[node].backlog.push(event);
+            return true;
+        }
+        self.happen(event);
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { conn, end } => self.arrives(conn, end),
+            Event::Datagram { from, to, body, sent } => self.datagram_arrives(from, to, body, sent),
+            Event::Syn { from, to, purpose, attempt } => self.asked_to_connect(from, to, purpose, attempt),
+            Event::SynAnswer { to, run, purpose, attempt, answer } => {
+                if self.runs(to, run) {
+                    self.connect_answered(to, purpose, attempt, answer);
+                } else if let Ok(conn) = answer {
+                    self.send(to, conn, None);
+                }
+            }
+            Event::Down { node, run, conn, purpose, peer } => {
+                if self.runs(node, run) {
+                    self.connection_down(node, conn, purpose, peer);
+                }
+            }
+            Event::Keepalive { conn, since } => self.keepalive(conn, since),
+            Event::Timer { node, run, timer } => {
+                if self.runs(node, run) {
+                    self.timer_fires(node, timer);
+                }
+            }
+            Event::Synced { node, run } => {
+                if self.runs(node, run) {
+                    self.sync_ends(node);
+                }
+            }
+            Event::Client(client) => self.client_acts(client),
+            Event::Nemesis(number) => self.nemesis_acts(number),
+        }
+    }
+
+    /// Whether this run of a process still goes on.
+    fn runs(&self, node: usize, run: u32) -> bool {
+        self.nodes[node].up && self.nodes[node].run == run
+    }
+
+    fn timer_fires(&mut self, node: usize, timer: Timer) {
+        match timer {
+            Timer::Tick => self.tick(node),
+            Timer::ControlHeartbeat => self.control_timer(node),
+            Timer::Campaign => self.campaign_timer(node),
+            Timer::LookForLeader => self.look_for_leader(node),
+            Timer::LookAgain => self.look(node),
+            Timer::EverySecond => self.every_second(node),
+            Timer::PlanTimeout(number) => self.plan_timeout(node, number),
+            Timer::LeafTick => self.leaf_tick(node),
+            Timer::LinkRetry(partition, attempt) => self.link_retry(node, partition, attempt),
+            Timer::FetchStep(number) => self.fetch_step(node, number),
+            Timer::WatchLook => self.watch_look(node),
+            Timer::Retry(op) => self.try_again(node, op),
+            Timer::GiveUp(op) => self.give_up(node, op),
+            Timer::ConnectTimeout(attempt) => self.connect_timed_out(node, attempt),
+        }
+    }
+
+    fn arrives(&mut self, conn: ConnId, end: usize) {
+        let Some((purpose, ends)) = self.net.about(conn) else { return };
+        let (node, peer) = (ends[end], ends[1 - end]);
+        if !self.nodes[node].up {
+            return;
+        }
+        match self.net.arrive(conn, end) {
+            Lane::Nothing => {}
+            Lane::Closed => self.connection_down(node, conn, purpose, peer),
+            Lane::Message(body) => {
+                let id = self.nodes[node].id;
+                if !matches!(body, Body::Ping(_) | Body::Pong(_)) {
+                    self.story.detail(self.now, || format!("{id} ‹ n{} {body}", peer + 1));
+                }
+                match body {
+                    Body::Ping(ping) => self.pinged(node, conn, ping),
+                    Body::Pong(pong) => self.ponged(node, peer, conn, *pong),
+                    Body::News(index) => self.news(node, conn, index),
+                    Body::Replication(message) => {
+                        if let Purpose::Replicate(partition) = purpose {
+                            self.link_message(node, partition, peer, conn, message);
+                        }
+                    }
+                    _ => unreachable!("a connection carries what it is for"),
+                }
+            }
+        }
+    }
+
+    fn datagram_arrives(&mut self, from: usize, to: usize, body: Box<Body>, sent: Time) {
+        if self.net.is_cut(from, to) {
+            // It may still come, if the way is free again before its connection is given up.
+            self.parked.push((sent, from, to, body));
+            return;
+        }
+        if !self.nodes[to].powered {
+            return;
+        }
+        if !self.nodes[to].up {
+            if let Body::Call { call, .. } = *body {
+                self.datagram(to, from, Body::Unheard { call });
+            }
+            return;
+        }
+        if !matches!(*body, Body::Control(_) | Body::AskPositions | Body::Positions(_)) {
+            let id = self.nodes[to].id;
+            self.story.detail(self.now, || format!("{id} ‹ n{} {body}", from + 1));
+        }
+        match *body {
+            Body::Control(message) => self.control_message(to, from, message),
+            Body::Call { call, partition, statement, operation } => {
+                self.called(to, from, call, partition, statement, operation);
+            }
+            Body::Answer { call, answer } => self.answered(to, call, answer),
+            Body::Unheard { call } => self.unheard(to, call),
+            Body::Lost { call } => self.call_lost(to, call),
+            Body::Propose(entry) => self.asked_to_propose(to, from, *entry),
+            Body::Lag(report) => self.lag_reported(to, from, *report),
+            Body::AskPositions => {
+                let told = self.leaf(to).positions();
+                self.datagram(to, from, Body::Positions(told));
+            }
+            Body::Positions(told) => self.positions_told(to, from, told),
+            _ => unreachable!("what is on a connection comes on it"),
+        }
+    }
+
+    /// A leaf's request: an aggregator that does not lead passes it on to the one that does, once.
+    fn asked_to_propose(&mut self, node: usize, from: usize, entry: Entry) {
+        let now = self.local(node);
+        let control = &self.aggregator(node).control;
+        if control.is_leader(now, node) {
+            self.propose(node, entry, Origin::Nobody);
+        } else if let Some(leader) = control.leader(now, node)
+            && self.leaves().contains(&from)
+        {
+            self.datagram(node, leader, Body::Propose(Box::new(entry)));
+        }
+    }
+
+    /// A proposal came to something; None if that is not known.
+    fn proposal_answered(&mut self, node: usize, origin: Origin, outcome: Option<Outcome>) {
+        match origin {
+            Origin::Plan(number) => self.plan_answered(node, number, outcome),
+            Origin::Nobody => {}
+        }
+    }
+
+    /// A member has applied more.
+    fn applied(&mut self, node: usize) {
+        self.feed(node);
+        self.routes_changed(node);
+    }
+
+    /// The committed catalog has moved to this index.
+    fn catalog_moved(&mut self, index: u64) {
+        if self.story.listens()
+            && let Some(entry) = &self.truth.log[index as usize - 1].entry
+        {
+            let command = crate::story::command(&entry.command);
+            self.story.tell(self.now, || format!("#{index} {command}"));
+        }
+        self.check_catalog(index);
+    }
+}
