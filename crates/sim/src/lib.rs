@@ -5,8 +5,8 @@
 //! happens. When the faults have stopped, everything must come to rest and serve.
 //!
 //! * [`kernel`]: time, numbers, network, disks. * [`world`]: nodes and what happens between them.
-//! * [`workload`]: clients. * [`nemesis`]: faults. * [`invariants`]: what must hold. * [`run`]: a seed from its begin to
-//! its end.
+//! * [`workload`]: clients. * [`nemesis`]: faults. * [`invariants`]: what must hold.
+//! * [`run`]: a seed from its begin to its end.
 //!
 //! Not here: any decision of a node. What decides is a core, or this would test itself.
 

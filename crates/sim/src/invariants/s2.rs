@@ -11,7 +11,7 @@ use super::s4;
 use crate::world::{Stored, World};
 
 /// What counts as durable of a copy.
-pub(super) fn durable<'a>(world: &'a World, node: usize, partition: PartitionId) -> Option<&'a Stored> {
+pub(super) fn durable(world: &World, node: usize, partition: PartitionId) -> Option<&Stored> {
     let catalog = world.catalog();
     let durability = catalog.database_by_id(partition.database).map(|database| database.durability);
     let disk = &world.leaf(node).disk;

@@ -238,7 +238,7 @@ impl World {
     pub(super) fn news(&mut self, me: usize, conn: ConnId, index: u64) {
         let now = self.local(me);
         let leaf = self.leaf_mut(me);
-        if !leaf.watch.at.is_some_and(|(_, at)| at == conn) {
+        if leaf.watch.at.is_none_or(|(_, at)| at != conn) {
             return;
         }
         leaf.watch.heard_at = now;
@@ -493,7 +493,8 @@ impl World {
                         history.cut(stored.applied);
                         let (at, rows) = (stored.applied, stored.rows);
                         let made = Rc::new(Made { partition, at, history, rows });
-                        let number = now.0 << 16 | me as u64;
+                        self.attempts += 1;
+                        let number = self.attempts;
                         self.leaf_mut(me).disk.write(Op::Made(number, Rc::clone(&made)));
                         (number, made)
                     }

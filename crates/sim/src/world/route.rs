@@ -114,7 +114,7 @@ impl World {
     fn end_call(&mut self, me: usize, call: u64, ended: Ended) {
         let Some(number) = self.workload.calls.remove(&call) else { return };
         let op = self.aggregator(me).ops.get(&number);
-        if !op.is_some_and(|op| op.asked.is_some_and(|(asked, _)| asked == call)) {
+        if op.is_none_or(|op| op.asked.is_none_or(|(asked, _)| asked != call)) {
             return; // An answer to an attempt that was given up.
         }
         if let Some(op) = self.aggregator_mut(me).ops.remove(&number) {
@@ -124,7 +124,7 @@ impl World {
 
     /// The catalog has moved: whoever asked a leaf that is no primary any more asks the next one.
     pub(super) fn routes_changed(&mut self, me: usize) {
-        let waiting: Vec<(u64, PartitionId, Option<(u64, NodeId)>)> =
+        let waiting: Vec<_> =
             self.aggregator(me).ops.iter().map(|(number, op)| (*number, op.partition, op.asked)).collect();
         for (number, partition, asked) in waiting {
             let serving = self.serving(me, partition);
