@@ -31,6 +31,8 @@ const HOLD_MAX: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_millis(500);
 /// A leaf that is lent nothing more surely reads nothing after this.
 const FREED_MAX: Duration = Duration::from_secs(3);
+/// A leaf that has not been heard of yet is waited for so long.
+const KNOWN_MAX: Duration = Duration::from_secs(1);
 /// A hand-over that came to nothing is tried again so often, at most.
 const ATTEMPTS: usize = 3;
 /// Between two attempts.
@@ -195,7 +197,7 @@ impl Aggregator {
             return Err(Failed::Now("it has no primary that serves; a failover may be under way".into()));
         };
         for node in [old.id, to] {
-            if !self.is_as_known(&catalog, node) {
+            if !self.comes_to_be_as_known(&catalog, node).await {
                 return Err(Failed::Now(format!(
                     "{} does not answer, or was just restarted",
                     catalog.address_of(node)
@@ -275,6 +277,18 @@ impl Aggregator {
         } else {
             Err(Failed::Now(format!("{} does not follow it yet", leaf.address())))
         }
+    }
+
+    /// Whether a leaf answers this node as the catalog knows it, soon: this node may have begun to ask only now.
+    async fn comes_to_be_as_known(&self, catalog: &Catalog, node: NodeId) -> bool {
+        let deadline = Instant::now() + KNOWN_MAX;
+        while !self.is_as_known(catalog, node) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        true
     }
 
     /// Whether a leaf answers this node now, as the run and on the disk that the catalog knows.
