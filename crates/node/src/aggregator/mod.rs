@@ -157,7 +157,8 @@ impl Aggregator {
         }
         tokio::spawn(log_changes(Arc::clone(&context), changes));
         let shutdown = &context.shutdown;
-        tripwire::spawn("the catalog's follower", shutdown, Arc::clone(&aggregator).follow_catalog());
+        tripwire::spawn("the pinged nodes' keeper", shutdown, Arc::clone(&aggregator).follow_nodes());
+        tripwire::spawn("the bound policies' keeper", shutdown, Arc::clone(&aggregator).follow_bindings());
         tripwire::spawn("the supervisor", shutdown, supervisor::supervise(Arc::clone(&aggregator)));
         tripwire::spawn("the gatherer of positions", shutdown, positions::gather(Arc::clone(&aggregator)));
         tripwire::spawn("the runner of plans", shutdown, plans::run(Arc::clone(&aggregator)));
@@ -279,14 +280,12 @@ impl Aggregator {
         *self.campaign.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Keeps the pinged nodes, the interval and the bound policies as the catalog says.
-    async fn follow_catalog(self: Arc<Self>) {
+    /// Keeps the pinged nodes and the interval as the catalog says.
+    async fn follow_nodes(self: Arc<Self>) {
         let mut catalogs = self.context.watch_catalog();
         let mut addresses = Addresses::default();
         let mut targets = Vec::new();
         let mut interval = HEARTBEAT_INTERVAL_MS;
-        let mut modules: BTreeMap<String, Arc<Module>> = BTreeMap::new();
-        let mut bound = Vec::new();
         loop {
             let catalog = catalogs.borrow_and_update().clone();
             let wanted = addresses.targets(&catalog, self.context.node()).await;
@@ -298,6 +297,22 @@ impl Aggregator {
             {
                 interval = wanted;
             }
+            tokio::select! {
+                changed = catalogs.changed() => if changed.is_err() { return },
+                () = sleep(addresses::AGAIN), if addresses.has_names() => {}
+                () = self.context.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Keeps the bound policies as the catalog says. To compile one takes seconds while processors are busy, and no node
+    /// goes without pings and a lease meanwhile.
+    async fn follow_bindings(self: Arc<Self>) {
+        let mut catalogs = self.context.watch_catalog();
+        let mut modules: BTreeMap<String, Arc<Module>> = BTreeMap::new();
+        let mut bound = Vec::new();
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
             let bindings: Vec<_> = catalog.bindings().cloned().collect();
             if bindings != bound {
                 self.rebind(&catalog, &mut modules).await;
@@ -305,7 +320,6 @@ impl Aggregator {
             }
             tokio::select! {
                 changed = catalogs.changed() => if changed.is_err() { return },
-                () = sleep(addresses::AGAIN), if addresses.has_names() => {}
                 () = self.context.shutdown.cancelled() => return,
             }
         }
