@@ -159,10 +159,9 @@ impl Supervision {
         let judged = catalog.switch("leaf_failure_detection");
         let (counted_on, others): (Vec<_>, Vec<_>) =
             catalog.leaves().map(|leaf| (leaf.id, leaf.is_online())).partition(|(leaf, online)| {
-                *online
-                    && !(judged && sight.is_failed(*leaf))
-                    && !self.doubted.contains(leaf)
-                    && !aggregator.handing_over.is_doubted(*leaf)
+                let failed = judged && sight.is_failed(*leaf);
+                let doubted = self.doubted.contains(leaf) || aggregator.handing_over.is_doubted(*leaf);
+                *online && !failed && !doubted
             });
         // Until this term's first entry is applied, an entry of the leader before may take something that this catalog
         // does not know of.

@@ -4,7 +4,7 @@
 //! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2). So does a panic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::copy::Copies;
 use super::lag::LagReports;
 use super::links::{LinkKeeper, Links, next_link};
 use super::runs::Runs;
-use super::tenure::Tenure;
+use super::tenure::{Outlook, Tenure};
 use crate::context::Context;
 use crate::server;
 use crate::tripwire::Tripwire;
@@ -163,8 +163,7 @@ impl PartitionHandle {
             lag,
             serving: Arc::clone(&serving),
             tenure: Arc::clone(&tenure),
-            irreplaceable: Arc::default(),
-            drained: Arc::default(),
+            outlook: Arc::default(),
             status: Arc::clone(&status),
             inbox: inbox.downgrade(),
             links: Links::default(),
@@ -342,8 +341,7 @@ struct Task {
     serving: Arc<ServingEpoch>,
     tenure: Arc<ArcSwapOption<Tenure>>,
     /// Whether nobody can take its place before it has asked for something.
-    irreplaceable: Arc<AtomicBool>,
-    drained: Arc<AtomicBool>,
+    outlook: Arc<Outlook>,
     status: Arc<ArcSwap<InstanceStatus>>,
     inbox: mpsc::WeakSender<Input>,
     links: Links,
@@ -436,8 +434,8 @@ impl Task {
             let waking = events.iter().any(|event| !matches!(event, Event::Tick));
             let effects = self.instance.step(now, events);
             // Before anybody hears of what it asks for.
-            self.irreplaceable.store(self.instance.is_irreplaceable(), Ordering::Release);
-            self.drained.store(self.instance.is_drained(), Ordering::Release);
+            self.outlook.irreplaceable.store(self.instance.is_irreplaceable(), Ordering::Release);
+            self.outlook.drained.store(self.instance.is_drained(), Ordering::Release);
             let quiet = effects.is_empty();
             if waking || !quiet {
                 busy = now;
@@ -465,8 +463,7 @@ impl Task {
             self.instance.partition(),
             epoch,
             Arc::clone(&self.serving),
-            Arc::clone(&self.irreplaceable),
-            Arc::clone(&self.drained),
+            Arc::clone(&self.outlook),
             self.inbox.clone(),
         )?;
         self.tenure.store(Some(tenure));

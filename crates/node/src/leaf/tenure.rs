@@ -31,6 +31,15 @@ use crate::wire::{DataRefusal, Knowledge, Request as Call, Response};
 /// How long home may take to say how a transaction ended, before it is asked again.
 const HOME_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What an instance says of itself after each step, for those who show what they read of it.
+#[derive(Default)]
+pub struct Outlook {
+    /// [`baton_replication::Instance::is_irreplaceable`].
+    pub irreplaceable: AtomicBool,
+    /// [`baton_replication::Instance::is_drained`].
+    pub drained: AtomicBool,
+}
+
 /// One tenure.
 pub struct Tenure {
     context: Arc<Context>,
@@ -38,8 +47,7 @@ pub struct Tenure {
     partition: PartitionId,
     epoch: Epoch,
     serving: Arc<ServingEpoch>,
-    irreplaceable: Arc<AtomicBool>,
-    drained: Arc<AtomicBool>,
+    outlook: Arc<Outlook>,
     inbox: mpsc::WeakSender<Input>,
     core: Mutex<Core>,
     /// How many transactions are prepared. While there are none, readers need not look.
@@ -89,8 +97,7 @@ impl Tenure {
         partition: PartitionId,
         epoch: Epoch,
         serving: Arc<ServingEpoch>,
-        irreplaceable: Arc<AtomicBool>,
-        drained: Arc<AtomicBool>,
+        outlook: Arc<Outlook>,
         inbox: mpsc::WeakSender<Input>,
     ) -> Result<Arc<Self>, LeafError> {
         let prepared = store.view(partition, |view| {
@@ -120,8 +127,7 @@ impl Tenure {
             partition,
             epoch,
             serving,
-            irreplaceable,
-            drained,
+            outlook,
             inbox,
             core: Mutex::new(core),
             in_doubt,
@@ -158,12 +164,12 @@ impl Tenure {
     /// Whether nobody can take this primary's place before it has asked for something; see
     /// [`baton_replication::Instance::is_irreplaceable`].
     pub fn is_irreplaceable(&self) -> bool {
-        self.irreplaceable.load(Ordering::Acquire)
+        self.outlook.irreplaceable.load(Ordering::Acquire)
     }
 
     /// [`baton_replication::Instance::is_drained`].
     pub fn is_drained(&self) -> bool {
-        self.drained.load(Ordering::Acquire)
+        self.outlook.drained.load(Ordering::Acquire)
     }
 
     /// What it shares with the rest of the process.
