@@ -17,7 +17,7 @@ pub struct SimArgs {
 }
 
 /// Cargo's words for the simulator.
-pub const PROFILE: [&str; 4] = ["--profile", "sim", "--package", "baton-sim"];
+const PROFILE: [&str; 4] = ["--profile", "sim", "--package", "baton-sim"];
 
 /// Builds it if need be and runs it; success if every rule held.
 ///

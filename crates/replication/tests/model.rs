@@ -19,9 +19,9 @@ use self::world::{Move, World};
 const LEAVES: [NodeId; 3] = [NodeId(2), NodeId(3), NodeId(4)];
 
 /// How far it is looked, in steps; every state up to there is visited.
-const DEPTH: usize = if cfg!(debug_assertions) { 7 } else { 10 };
+const DEPTH: usize = 7;
 /// There are at least so many, or the model has lost its meaning.
-const STATES_MIN: usize = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
+const STATES_MIN: usize = 1_000;
 /// Longer than a primary waits for a silent replica.
 const SILENCE: Duration = Duration::from_millis(5_200);
 
