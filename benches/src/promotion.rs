@@ -52,6 +52,16 @@ async fn one(primaries: usize, kills: usize) -> Result<()> {
     }
     let began = Moment::now();
     settle(&cluster, &databases, primaries).await?;
+    // A primary serves once its replica has its first record: before that, a replica that dies comes back empty, and
+    // gets a copy of nothing.
+    wait_while_not("every primary serves", SETTLE_BOUND, async || {
+        let mut serving = 0;
+        for leaf in LEAVES {
+            serving += gauge(&cluster.node(leaf)?, "baton_primaries_serving").await?;
+        }
+        Ok(serving == primaries as u64)
+    })
+    .await?;
     let settled = Moment::now().since(began);
     eprintln!("  {primaries} partitions are in sync after {:.1} s", settled.as_secs_f64());
 
