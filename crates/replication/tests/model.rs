@@ -197,6 +197,6 @@ fn every_order_of_a_few_events_keeps_all_rules() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checker = Partition(budget).checker().threads(threads).target_max_depth(DEPTH).spawn_bfs().join();
     println!("{} states up to depth {DEPTH}", checker.unique_state_count());
-    checker.assert_properties();
+    checker.assert_no_discovery("all rules hold");
     assert!(checker.unique_state_count() >= STATES_MIN, "{} states", checker.unique_state_count());
 }

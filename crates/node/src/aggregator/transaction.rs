@@ -43,7 +43,7 @@ const DEADLOCK_LOOK: Duration = Duration::from_millis(200);
 /// How long a leaf may take to say who waits for whom.
 const WAITS_TIMEOUT: Duration = Duration::from_millis(500);
 /// A ROLLBACK answers once all partitions have given the locks back, or after this; they do it all the same.
-const ROLLBACK_PATIENCE: Duration = Duration::from_secs(1);
+const ROLLBACK_PATIENCE: Duration = Duration::from_millis(400);
 /// Between two attempts of a statement that is its own transaction.
 const AGAIN: Duration = Duration::from_millis(20);
 
