@@ -11,8 +11,8 @@ use baton_tests::writers::{DATABASE, Plan};
 use baton_tests::{Client, Cluster, ClusterSpec, Load, Moment, StraySpec, Writers};
 
 use crate::stage::{
-    HEAL_BOUND, alone, another_master, events_since, leaf_with_primaries, master_and_others, primaries_of,
-    read_back, sharded_loads,
+    HEAL_BOUND, alone, another_master, event_about, events_since, leaf_with_primaries, master_and_others,
+    primaries_of, read_back, sharded_loads,
 };
 
 /// The longest that a client may wait for a write while its partition is handed over, with nothing else going on.
@@ -280,8 +280,9 @@ fn what_only_an_operator_may_give_up_is_given_up_once_and_on_record() {
         let primary = primary_of(cluster, 0).await?;
         let replica = cluster.leaves().into_iter().find(|leaf| *leaf != primary).context("there is one")?;
         // The replica misses a write, and then the primary is gone for good.
-        cluster.kill9(&replica).await?;
+        let missing = cluster.kill9(&replica).await?.at;
         client.run(&format!("INSERT INTO {DATABASE}.t VALUES (2)")).await?;
+        event_about(cluster, "NODE_OFFLINE", &replica, missing, HEAL_BOUND).await?;
         let killed = cluster.kill9(&primary).await?.at;
         cluster.restart(&replica).await?;
         wait_while_not("both are known as they are", HEAL_BOUND, async || {
