@@ -1,7 +1,7 @@
 //! What makes the world worse: faults come, last a while, and go; operators do things meanwhile.
 //!
 //! To add a fault: a variant of [`Fault`] with a name in [`Fault::ALL`], what it does in `strike`, and how it goes away
-//! as a [`Cure`]. At the end [`World::heal_all`] brings every cure that is still due.
+//! as a `Cure`. At the end [`World::heal_all`] brings every cure that is still due.
 
 use std::collections::BTreeMap;
 

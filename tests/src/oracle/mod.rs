@@ -4,9 +4,9 @@
 //! be either, but not both, and stays what it was once it was seen. Reads do not go back. Transactions are whole.
 //! Only the MySQL protocol is used, and nothing of the house is known here.
 //! * [`crate::writers`] insert rows with and without keys, raise counters and write a reference table;
-//! * [`registers`] rise, and readers watch them;
-//! * [`lives`] are born, changed, removed and born again;
-//! * [`bank`] moves money between partitions, where there are transactions.
+//! * `registers` rise, and readers watch them;
+//! * `lives` are born, changed, removed and born again;
+//! * `bank` moves money between partitions, where there are transactions.
 
 mod bank;
 mod lives;

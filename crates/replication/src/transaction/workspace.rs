@@ -47,7 +47,7 @@ impl Workspace {
     /// What a statement does. Of statements before `keep`, nothing needs to be taken back any more.
     ///
     /// # Errors
-    /// [`TooLarge`]; then nothing has changed.
+    /// `TooLarge`; then nothing has changed.
     pub fn put(
         &mut self,
         statement: u32,

@@ -21,7 +21,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows `showed` at the beginning and is `ppm` fast; at most [`DRIFT_PPM_MAX`] above or below 0.
+    /// A clock that shows `showed` at the beginning and is `ppm` fast; at most `DRIFT_PPM_MAX` above or below 0.
     #[must_use]
     pub fn new(showed: u64, ppm: i64) -> Self {
         let most = DRIFT_PPM_MAX.cast_signed();
