@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use baton_catalog::{Command, Decision as Record, Entry, Severity, event_type};
-use baton_failover::{Degraded, Degrader, LagReport, against_lag};
+use baton_failover::{Degraded, Degrader, LagReport, against_lag, evidence};
 use baton_model::NodeId;
 use baton_policy::{DecisionPoint, DegradeChoice, DegradeInput, NodeEvidence};
 use baton_policy_host::Decider;
@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Aggregator;
-use crate::detection::evidence;
 use crate::server::wall_clock_ms;
 
 /// A policy that fails again is reported again after this.

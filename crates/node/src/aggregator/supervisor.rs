@@ -338,7 +338,7 @@ fn detection_records(
     let Some(decision) = &judged.decision else { return Vec::new() };
     // When the verdict was given, which is a while before it could be acted on.
     let given_ms = |node: &NodeId| {
-        let age = judged.failed_at.get(node).map_or(Duration::ZERO, |at| now.since(*at));
+        let age = judged.failed.of(*node).map_or(Duration::ZERO, |at| now.since(at));
         wall_clock_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(0))
     };
     found

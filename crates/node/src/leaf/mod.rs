@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use baton_catalog::Catalog;
 use baton_model::{DatabaseId, PartitionId, TableId};
+use baton_replication::View;
 use baton_storage::{CatalogStore, DataStore, StoreError};
 use baton_transport::{Inbound, Outbound};
 use tracing::{error, info, warn};
@@ -223,7 +224,7 @@ impl Leaf {
                     handle
                 }
             };
-            if let Some(view) = partition::view(catalog, id, me, self.context.pulse.incarnation()) {
+            if let Some(view) = View::of(catalog, id, me, self.context.pulse.incarnation()) {
                 handle.see(view).await;
             }
         }

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use baton_catalog::{Catalog, Command, Entry};
+use baton_catalog::{Command, Entry};
 use baton_failover::LagReport;
 use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
-use baton_model::{Durability, Epoch, Incarnation, Lsn, NodeId, PartitionId, ReplicationMode, StatementId};
+use baton_model::{Epoch, Lsn, NodeId, PartitionId, StatementId};
 use baton_replication::{
-    Effect, Event, HandOverError, History, Instance, Known, Message, Payload, Record, Saved, Settings,
+    Effect, Event, HandOverError, History, Instance, Known, Message, Payload, Record, Saved,
     StatementOutcome, View, Write, WriteError,
 };
 use baton_storage::DataStore;
@@ -111,29 +111,6 @@ impl ServingEpoch {
     fn clear(&self) {
         self.0.store(0, Ordering::Release);
     }
-}
-
-/// What the catalog says of a partition, as its instance on this node must see it.
-pub fn view(catalog: &Catalog, id: PartitionId, me: NodeId, run: Incarnation) -> Option<View> {
-    let partition = catalog.partition(id)?;
-    let node = catalog.node(me)?;
-    let database = catalog.database_by_id(id.database)?;
-    let online = |node: NodeId| catalog.node(node).is_some_and(|node| node.is_online());
-    Some(View {
-        epoch: partition.epoch,
-        version: partition.version,
-        primary: partition.primary,
-        armed: node.incarnation == run && partition.has_able_primary(),
-        replicas: partition.replicas.iter().map(|(node, state)| (*node, (*state, online(*node)))).collect(),
-        sync_replication: database.replication == ReplicationMode::Sync,
-        sync_durability: database.durability == Durability::Sync,
-        unsynced: partition.unsynced,
-        settings: Settings {
-            sync_replica_timeout: Duration::from_millis(catalog.number("sync_replica_timeout_ms")),
-            log_records_kept: catalog.number("log_records_kept"),
-            log_bytes_kept: catalog.number("log_bytes_kept"),
-        },
-    })
 }
 
 impl PartitionHandle {
