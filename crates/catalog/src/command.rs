@@ -1,6 +1,6 @@
 //! What can be asked of the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_model::{
     AggregatorRole, Blob, ClusterId, DatabaseId, Durability, Epoch, Incarnation, Key, NodeId, NodeRole,
@@ -250,6 +250,8 @@ pub enum Command {
         database: DatabaseId,
         /// What it is for.
         kind: PlanKind,
+        /// Leaves on which nothing is to be left: what they hold is not counted on.
+        emptied: BTreeSet<NodeId>,
         /// Its steps, by phase.
         steps: Vec<NewStep>,
     },

@@ -3,6 +3,7 @@
 //! A plan is made and checked before it begins, and is in the catalog so that the next master aggregator goes on with
 //! it. It says what is to be; whether a step may be taken is decided by the commands that it is made of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use baton_model::{DatabaseId, NodeId, PartitionId};
@@ -100,6 +101,8 @@ pub struct OperatorPlan {
     pub database: DatabaseId,
     /// What it is for.
     pub kind: PlanKind,
+    /// Leaves on which nothing is to be left: what they hold is not counted on.
+    pub emptied: BTreeSet<NodeId>,
     /// How many steps it has.
     pub steps: u32,
     /// How it is.

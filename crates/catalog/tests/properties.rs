@@ -1,6 +1,6 @@
 //! Any commands in any order, good and bad: two catalogs agree, rows and catalog agree, and nothing goes backwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_catalog::{
     Applied, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewNode, NewStep, Outcome,
@@ -415,6 +415,7 @@ impl Intent {
                     7 => Command::StartPlan {
                         database: id.database,
                         kind: PlanKind::Rebalance,
+                        emptied: BTreeSet::new(),
                         steps: (0..2)
                             .map(|ordinal| NewStep {
                                 action: PlanAction::Copy,

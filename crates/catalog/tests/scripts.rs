@@ -2,6 +2,7 @@
 //!
 //! Printed is the answer to each, every event that it left, and every partition that it changed.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -165,7 +166,12 @@ impl Runner for Story {
                 let old = *self.partition()?.replicas.keys().next().ok_or("it has no replica")?;
                 let step = |action, target, phase| NewStep { action, ordinal: 0, target, from: None, phase };
                 let steps = vec![step(PlanAction::Copy, target, 1), step(PlanAction::Drop, old, 3)];
-                Command::StartPlan { database: PARTITION.database, kind: PlanKind::Rebalance, steps }
+                Command::StartPlan {
+                    database: PARTITION.database,
+                    kind: PlanKind::Rebalance,
+                    emptied: BTreeSet::new(),
+                    steps,
+                }
             }
             "step" | "end" => {
                 let plan = number(&mut args, "plan")?.unwrap_or(1);

@@ -76,7 +76,7 @@ pub fn next(catalog: &Catalog, step: &PlanStep, caught_up: &dyn Fn(NodeId, Parti
         PlanAction::PromoteWithDrop | PlanAction::PromoteWithRepoint => match role {
             Some(InstanceRole::Primary) => {
                 let old = step.from.filter(|_| step.action == PlanAction::PromoteWithDrop);
-                old.map_or(Next::Done, |old| take_away(catalog, database, id, old))
+                old.map_or(Next::Done, |old| take_away(catalog, database, step, old))
             }
             None => Next::Failed(format!("{address} holds no instance of it")),
             _ if !is_online(step.target) => target_is_gone(),
@@ -84,11 +84,12 @@ pub fn next(catalog: &Catalog, step: &PlanStep, caught_up: &dyn Fn(NodeId, Parti
             Some(InstanceRole::Replica(SyncState::Sync)) => Next::HandOver { partition: id, to: step.target },
             Some(InstanceRole::Replica(_)) => Next::Wait(format!("the replica on {address} is not in sync")),
         },
-        PlanAction::Drop => take_away(catalog, database, id, step.target),
+        PlanAction::Drop => take_away(catalog, database, step, step.target),
     }
 }
 
-fn take_away(catalog: &Catalog, database: &Database, id: PartitionId, node: NodeId) -> Next {
+fn take_away(catalog: &Catalog, database: &Database, step: &PlanStep, node: NodeId) -> Next {
+    let id = step.partition;
     let Some(partition) = catalog.partition(id) else { return Next::Done };
     match partition.role_of(node) {
         None => Next::RemoveData { partition: id, node },
@@ -96,7 +97,8 @@ fn take_away(catalog: &Catalog, database: &Database, id: PartitionId, node: Node
             Next::Failed(format!("{} is the primary of it", catalog.address_of(node)))
         }
         Some(InstanceRole::Replica(_)) => {
-            let copies_left = copies_left(catalog, database, node);
+            let emptied = catalog.plan(step.plan).map(|plan| plan.emptied.clone()).unwrap_or_default();
+            let copies_left = copies_left(catalog, database, &emptied, node);
             let is_online = |node: &NodeId| catalog.node(*node).is_some_and(|node| node.is_online());
             let others =
                 partition.in_sync_replicas().filter(|other| *other != node).filter(is_online).count();
@@ -110,25 +112,32 @@ fn take_away(catalog: &Catalog, database: &Database, id: PartitionId, node: Node
 }
 
 /// How many copies in sync must be left when one goes from this leaf: all that the redundancy level asks for, as far as
-/// leaves are online to hold them.
+/// leaves are online to hold them that the plan does not empty.
 #[must_use]
-pub fn copies_left(catalog: &Catalog, database: &Database, from: NodeId) -> u32 {
+pub fn copies_left(catalog: &Catalog, database: &Database, emptied: &BTreeSet<NodeId>, from: NodeId) -> u32 {
     if database.replication == ReplicationMode::Async {
         return 1;
     }
     let offline = catalog.leaves().filter(|leaf| !leaf.is_online()).map(|leaf| leaf.id);
-    let without: BTreeSet<NodeId> = offline.chain([from]).collect();
+    let without: BTreeSet<NodeId> = offline.chain(emptied.iter().copied()).chain([from]).collect();
     u32::try_from(copies(catalog, catalog.number("redundancy_level"), &without)).unwrap_or(1)
 }
 
 /// Plays a plan through: every step must be possible after those before it, and none may leave a partition without its
-/// primary, twice on one leaf, or with fewer copies than it had or the redundancy level asks for (S7).
+/// primary, twice on one leaf, or with fewer copies than it had or the redundancy level asks for (S7). `emptied` are the
+/// leaves on which the plan leaves nothing.
 ///
 /// # Errors
 /// The first step that may not be taken, and why.
-pub fn check(catalog: &Catalog, database: &Database, steps: &[NewStep]) -> Result<(), String> {
+pub fn check(
+    catalog: &Catalog,
+    database: &Database,
+    emptied: &BTreeSet<NodeId>,
+    steps: &[NewStep],
+) -> Result<(), String> {
     let mut at: BTreeMap<u32, (NodeId, BTreeSet<NodeId>)> = BTreeMap::new();
     let mut phase = 0;
+    let wanted = |from| copies_left(catalog, database, emptied, from) as usize;
     for (number, step) in steps.iter().enumerate() {
         let fails = |why: &str| Err(format!("step {number}, {} {}: {why}", step.action, step.ordinal));
         if step.phase < phase {
@@ -154,13 +163,13 @@ pub fn check(catalog: &Catalog, database: &Database, steps: &[NewStep]) -> Resul
                 }
                 let old = std::mem::replace(primary, step.target);
                 if step.action == PlanAction::PromoteWithDrop
-                    && let Err(why) = goes(catalog, database, leaves, old, step.target)
+                    && let Err(why) = goes(leaves, old, step.target, wanted(old))
                 {
                     return fails(why);
                 }
             }
             PlanAction::Drop => {
-                if let Err(why) = goes(catalog, database, leaves, step.target, *primary) {
+                if let Err(why) = goes(leaves, step.target, *primary, wanted(step.target)) {
                     return fails(why);
                 }
             }
@@ -171,11 +180,10 @@ pub fn check(catalog: &Catalog, database: &Database, steps: &[NewStep]) -> Resul
 
 /// Takes an instance away, as far as the plan is concerned.
 fn goes(
-    catalog: &Catalog,
-    database: &Database,
     leaves: &mut BTreeSet<NodeId>,
     leaf: NodeId,
     primary: NodeId,
+    wanted: usize,
 ) -> Result<(), &'static str> {
     let before = leaves.len();
     if leaf == primary {
@@ -184,6 +192,5 @@ fn goes(
     if !leaves.remove(&leaf) {
         return Err("there is no instance of it");
     }
-    let wanted = copies_left(catalog, database, leaf) as usize;
     if leaves.len() < wanted.min(before) { Err("too few copies are left") } else { Ok(()) }
 }

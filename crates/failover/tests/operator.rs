@@ -30,13 +30,20 @@ fn wishes(without: &[NodeId]) -> Wishes {
 fn plan(world: &World, without: &[NodeId]) -> Vec<NewStep> {
     let database = database(world);
     let steps = rebalance(&world.catalog, &database, &wishes(without)).expect("it can be done");
-    assert_eq!(check(&world.catalog, &database, &steps), Ok(()), "{steps:?}");
+    assert_eq!(check(&world.catalog, &database, &wishes(without).without, &steps), Ok(()), "{steps:?}");
     steps
 }
 
-fn begin(world: &mut World, kind: PlanKind, steps: &[NewStep]) {
+fn begin(world: &mut World, kind: PlanKind, without: &[NodeId], steps: &[NewStep]) {
     let database = database(world).id;
-    world.apply(&Command::StartPlan { database, kind, steps: steps.to_vec() }).expect("it may begin");
+    world
+        .apply(&Command::StartPlan {
+            database,
+            kind,
+            emptied: wishes(without).without,
+            steps: steps.to_vec(),
+        })
+        .expect("it may begin");
 }
 
 /// Copies of a partition that are in sync, on leaves that are online; the primary is one.
@@ -130,10 +137,10 @@ fn roles(world: &World) -> Vec<(NodeId, BTreeSet<NodeId>)> {
 /// anew.
 fn check_every_prefix(world: &World, steps: &[NewStep], without: &[NodeId]) {
     let mut whole = world.clone();
-    begin(&mut whole, PlanKind::Rebalance, steps);
+    begin(&mut whole, PlanKind::Rebalance, without, steps);
     assert_eq!(carry_out(&mut whole, without), StepStatus::Success);
     let mut so_far = world.clone();
-    begin(&mut so_far, PlanKind::Rebalance, steps);
+    begin(&mut so_far, PlanKind::Rebalance, without, steps);
     for count in 0.. {
         let mut resumed = so_far.clone();
         assert_eq!(carry_out(&mut resumed, without), StepStatus::Success);
@@ -146,7 +153,7 @@ fn check_every_prefix(world: &World, steps: &[NewStep], without: &[NodeId]) {
         }
         let again = plan(&anew, without);
         if !again.is_empty() {
-            begin(&mut anew, PlanKind::Rebalance, &again);
+            begin(&mut anew, PlanKind::Rebalance, without, &again);
             assert_eq!(carry_out(&mut anew, without), StepStatus::Success);
         }
         assert_eq!(plan(&anew, without), vec![], "after {count} turns");
@@ -286,7 +293,7 @@ fn a_leaf_is_emptied() {
         let leaf = NodeId(3);
         let steps = plan(&world, &[leaf]);
         check_every_prefix(&world, &steps, &[leaf]);
-        begin(&mut world, PlanKind::RemoveLeaf, &steps);
+        begin(&mut world, PlanKind::RemoveLeaf, &[leaf], &steps);
         assert_eq!(carry_out(&mut world, &[leaf]), StepStatus::Success);
         assert!(world.catalog.partitions().all(|partition| partition.role_of(leaf).is_none()));
         world.apply(&Command::RemoveLeaf { node: leaf, force: false }).expect("nothing is on it");
@@ -306,7 +313,7 @@ fn a_dead_leaf_is_emptied_without_it() {
     }
     world.settle().expect("it comes to an end");
     let steps = plan(&world, &[dead]);
-    begin(&mut world, PlanKind::RemoveLeaf, &steps);
+    begin(&mut world, PlanKind::RemoveLeaf, &[dead], &steps);
     assert_eq!(carry_out(&mut world, &[dead]), StepStatus::Success);
     assert!(world.catalog.partitions().all(|p| p.role_of(dead).is_none() && copies(&world, p.id) == 2));
 }
@@ -327,13 +334,13 @@ fn what_has_one_copy_gets_a_second_one_and_nothing_is_moved() {
         }
         world.settle().expect("it comes to an end");
         let steps = restore_redundancy(&world.catalog, &database, &BTreeSet::new());
-        assert_eq!(check(&world.catalog, &database, &steps), Ok(()));
+        assert_eq!(check(&world.catalog, &database, &BTreeSet::new(), &steps), Ok(()));
         assert_eq!(steps.len(), 4, "{steps:?}");
         assert!(
             steps.iter().all(|step| step.action == PlanAction::Copy && step.target == NodeId(5)),
             "{steps:?}"
         );
-        begin(&mut world, PlanKind::RestoreRedundancy, &steps);
+        begin(&mut world, PlanKind::RestoreRedundancy, &[], &steps);
         assert_eq!(carry_out(&mut world, &[]), StepStatus::Success);
         assert!(world.catalog.partitions().all(|partition| copies(&world, partition.id) == 2));
     }
@@ -393,11 +400,11 @@ fn a_plan_that_would_give_up_a_copy_is_not_begun() {
             "its phase is over",
         ),
     ] {
-        let refused = check(&world.catalog, &database, &steps);
+        let refused = check(&world.catalog, &database, &BTreeSet::new(), &steps);
         assert!(refused.as_ref().is_err_and(|text| text.contains(why)), "{steps:?}: {refused:?}");
     }
     // Whatever was planned: the catalog itself gives no copy up.
-    let copies_left = copies_left(&world.catalog, &database, replica);
+    let copies_left = copies_left(&world.catalog, &database, &BTreeSet::new(), replica);
     let (partition, reason) = (partition.id, "planned".into());
     assert!(world.apply(&Command::DropReplica { partition, node: replica, copies_left, reason }).is_err());
 }
@@ -530,7 +537,7 @@ proptest! {
         world.add_leaf(2);
         let steps = plan(&world, &[]);
         if !steps.is_empty() {
-            begin(&mut world, PlanKind::Rebalance, &steps);
+            begin(&mut world, PlanKind::Rebalance, &[], &steps);
         }
         let leaves: Vec<NodeId> = world.catalog.leaves().map(|leaf| leaf.id).collect();
         for (turns, which) in failures {
@@ -569,7 +576,7 @@ proptest! {
         }
         let again = plan(&world, &[]);
         if !again.is_empty() {
-            begin(&mut world, PlanKind::Rebalance, &again);
+            begin(&mut world, PlanKind::Rebalance, &[], &again);
             prop_assert_eq!(carry_out(&mut world, &[]), StepStatus::Success);
         }
         assert_balanced(&world, &[]);

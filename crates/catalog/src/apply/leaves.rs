@@ -111,7 +111,17 @@ impl Step<'_> {
             } else if let Some(partition) = self.catalog.partitions.get_mut(&partition.id) {
                 partition.replicas.remove(&id);
                 partition.version += 1;
-                self.changed.insert(RowKey::Partition(partition.id));
+                let waits_for_nobody = partition.primary_unsure && partition.promotable().next().is_none();
+                partition.primary_unsure &= !waits_for_nobody;
+                let (partition, primary) = (partition.id, partition.primary);
+                self.changed.insert(RowKey::Partition(partition));
+                if waits_for_nobody {
+                    let text = format!(
+                        "{}: goes on with what its primary has; {address}, which may have had more, was removed",
+                        self.catalog.partition_name(partition)
+                    );
+                    self.event(Severity::Error, event_type::PARTITION_FORCED, Some(primary), text);
+                }
             }
         }
         self.forget_orphans(|copy| copy.node == id);

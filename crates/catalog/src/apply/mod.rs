@@ -100,7 +100,9 @@ impl Step<'_> {
                 self.attach_leaf(*node, *incarnation, *store, *lost_tail)
             }
             Command::RemoveLeaf { node, force } => self.remove_leaf(*node, *force),
-            Command::StartPlan { database, kind, steps } => self.start_plan(*database, *kind, steps),
+            Command::StartPlan { database, kind, emptied, steps } => {
+                self.start_plan(*database, *kind, emptied, steps)
+            }
             Command::NoteStep { plan, step, status, details } => {
                 self.note_step(*plan, *step, *status, details)
             }

@@ -1,7 +1,9 @@
 //! Operators' plans: begun, noted, ended. A database has one at a time, and its last one is kept.
 
-use baton_model::DatabaseId;
+use std::collections::BTreeSet;
+
 use baton_model::limits::PLAN_STEPS_MAX;
+use baton_model::{DatabaseId, NodeId};
 
 use super::Step;
 use crate::command::NewStep;
@@ -11,7 +13,13 @@ use crate::plans::{OperatorPlan, PlanKind, PlanStep, StepStatus};
 use crate::row::RowKey;
 
 impl Step<'_> {
-    pub(super) fn start_plan(&mut self, id: DatabaseId, kind: PlanKind, steps: &[NewStep]) -> Outcome {
+    pub(super) fn start_plan(
+        &mut self,
+        id: DatabaseId,
+        kind: PlanKind,
+        emptied: &BTreeSet<NodeId>,
+        steps: &[NewStep],
+    ) -> Outcome {
         let database = self.catalog.databases.get(&id).ok_or(Rejection::NoSuchDatabaseId(id))?;
         let (name, partitions) = (database.name.clone(), database.partitions);
         if self.catalog.plan_of(id).is_some_and(|plan| !plan.status.is_over()) {
@@ -54,6 +62,7 @@ impl Step<'_> {
             id: plan,
             database: id,
             kind,
+            emptied: emptied.clone(),
             steps: u32::try_from(steps.len()).unwrap_or(u32::MAX),
             status: StepStatus::Running,
             details: String::new(),

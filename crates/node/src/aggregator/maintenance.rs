@@ -117,7 +117,8 @@ impl Aggregator {
             Maintenance::RestoreRedundancy { database } => {
                 let database = database_named(catalog, &database)?.clone();
                 let steps = restore_redundancy(catalog, &database, &BTreeSet::new());
-                self.plan(Some(id), catalog, &database, PlanKind::RestoreRedundancy, steps).await?
+                self.plan(Some(id), catalog, &database, PlanKind::RestoreRedundancy, &BTreeSet::new(), steps)
+                    .await?
             }
             Maintenance::Rebalance { database, full, force, all_online } => {
                 self.rebalance_one(Some(id), &database, full, force, all_online).await?
@@ -154,6 +155,7 @@ impl Aggregator {
         catalog: &Catalog,
         database: &Database,
         kind: PlanKind,
+        emptied: &BTreeSet<NodeId>,
         steps: Vec<NewStep>,
     ) -> Done {
         let begun = id.and_then(|id| catalog.outcome(id)).cloned();
@@ -162,8 +164,9 @@ impl Aggregator {
             Some(outcome) => outcome,
             None if steps.is_empty() => return Ok(0),
             None => {
-                check(catalog, database, &steps).map_err(refused)?;
-                let command = Command::StartPlan { database: database.id, kind, steps };
+                check(catalog, database, emptied, &steps).map_err(refused)?;
+                let emptied = emptied.clone();
+                let command = Command::StartPlan { database: database.id, kind, emptied, steps };
                 let entry = Entry { statement: id, at_ms: wall_clock_ms(), command };
                 self.propose(entry).await.map_err(refusal)?
             }
@@ -186,7 +189,7 @@ impl Aggregator {
         let partition = partition_named(catalog, name)?;
         let database = database_named(catalog, &name.database)?;
         let step = NewStep { action, ordinal: partition.id.ordinal, target, from: None, phase: 1 };
-        self.plan(Some(id), catalog, database, PlanKind::Rebalance, vec![step]).await
+        self.plan(Some(id), catalog, database, PlanKind::Rebalance, &BTreeSet::new(), vec![step]).await
     }
 
     async fn rebalance_one(
@@ -215,7 +218,7 @@ impl Aggregator {
         all.retain(|copy| steps.iter().all(|step| step.ordinal != copy.ordinal));
         all.extend(steps);
         all.sort_by_key(|step| step.phase);
-        Ok(done + self.plan(id, &catalog, &database, PlanKind::Rebalance, all).await?)
+        Ok(done + self.plan(id, &catalog, &database, PlanKind::Rebalance, &BTreeSet::new(), all).await?)
     }
 
     // ---- leaves
@@ -388,11 +391,17 @@ impl Aggregator {
             if !spread {
                 steps.retain(|step| step.action == PlanAction::PromoteWithRepoint);
             }
-            if !(holds || spread) || steps.is_empty() || check(&catalog, database, &steps).is_err() {
+            if !(holds || spread)
+                || steps.is_empty()
+                || check(&catalog, database, &BTreeSet::new(), &steps).is_err()
+            {
                 continue;
             }
             let kind = PlanKind::AttachLeaf;
-            match self.do_it(Command::StartPlan { database: database.id, kind, steps }).await {
+            match self
+                .do_it(Command::StartPlan { database: database.id, kind, emptied: BTreeSet::new(), steps })
+                .await
+            {
                 // Another plan of it is under way, or it was dropped meanwhile.
                 Ok(()) | Err(ForwardRefusal::Failed(_)) => {}
                 Err(refusal) => return Err(refusal),
@@ -420,7 +429,7 @@ impl Aggregator {
                 let steps = rebalance(&catalog, &database, &wishes).map_err(|why| {
                     refused(format!("{why}; REMOVE LEAF ... FORCE removes it all the same"))
                 })?;
-                self.plan(None, &catalog, &database, PlanKind::RemoveLeaf, steps).await?;
+                self.plan(None, &catalog, &database, PlanKind::RemoveLeaf, &wishes.without, steps).await?;
             }
         }
         let commands: Vec<Command> =
@@ -627,7 +636,7 @@ impl Aggregator {
             Maintenance::RestoreRedundancy { database } => {
                 let database = database_named(catalog, database)?;
                 let steps = restore_redundancy(catalog, database, &BTreeSet::new());
-                Ok(of(database, PlanKind::RestoreRedundancy, steps))
+                Ok(of(database, PlanKind::RestoreRedundancy, &BTreeSet::new(), steps))
             }
             Maintenance::Rebalance { database, full, .. } => {
                 let database = database_named(catalog, database)?;
