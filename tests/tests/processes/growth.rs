@@ -87,6 +87,23 @@ fn a_leaf_that_lost_its_disk_gets_everything_anew() {
     });
 }
 
+/// A leaf keeps no more than 16 copies for others, and one that was fetched makes room for the next at once.
+#[test]
+fn a_leaf_that_lost_many_small_partitions_gets_them_one_after_the_other() {
+    alone(ClusterSpec::new(1, 2).policy("swift"), async |cluster| {
+        cluster.create_database("PARTITIONS 48").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let killed = cluster.kill9("l1").await?.at;
+        taken_over(cluster, "l1", Duration::from_secs(10)).await?;
+        cluster.wipe("l1")?;
+        cluster.restart("l1").await?;
+        event_about(cluster, "NODE_ONLINE", "l1", killed, HEAL_BOUND).await?;
+        // A copy that was begun and left alone is held for half a minute; 48 of these would take two.
+        cluster.all_in_sync(Duration::from_secs(45)).await?;
+        Ok(())
+    });
+}
+
 #[test]
 fn a_leaf_that_was_wiped_while_nobody_looked_does_not_lose_the_partition() {
     // The disk is gone before the failure was detected: the leaf comes back at once, as primary, with nothing.

@@ -6,8 +6,9 @@
 //! What is fetched is asked for from where it broke off, checked chunk by chunk and file by file, and paced by the global
 //! variable `provisioning_bytes_per_second`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use baton_model::{Lsn, PartitionId};
@@ -23,9 +24,10 @@ use crate::wire::{CopyNews, CopyWant, Opening, decode, encode};
 
 /// A made copy that nobody fetches goes after this.
 const COPY_KEPT: Duration = Duration::from_secs(300);
-/// Made copies of one leaf, at most. Whoever wants one more waits until one is not in use.
+/// Made copies of one leaf, at most. Whoever wants one more waits until one is not in use: fetched to its end, or left alone
+/// for long.
 const COPIES_KEPT_MAX: usize = 16;
-/// A made copy that was read within this is in use.
+/// A made copy that was read within this, and not to its end, is in use.
 const IN_USE: Duration = Duration::from_secs(30);
 /// What was received of a copy and is not gone on with goes after this.
 const RECEIVED_KEPT: Duration = Duration::from_secs(3600);
@@ -66,6 +68,8 @@ pub struct Copies {
     received: PathBuf,
     /// One copy is made at a time.
     making: tokio::sync::Mutex<()>,
+    /// Made copies that were fetched to their end, and are not being fetched again.
+    fetched: Mutex<BTreeSet<u64>>,
     made: Pace,
     sent: Pace,
 }
@@ -86,6 +90,7 @@ impl Copies {
             shelf,
             received,
             making,
+            fetched: Mutex::default(),
             made: Pace::default(),
             sent: Pace::default(),
         }))
@@ -107,7 +112,7 @@ impl Copies {
     fn sweep(&self) -> Result<(), StoreError> {
         for (manifest, used) in self.shelf.copies()? {
             if unused(used) > COPY_KEPT {
-                self.shelf.remove(manifest.copy)?;
+                self.remove(manifest.copy)?;
             }
         }
         CopyInbox::sweep(&self.received, RECEIVED_KEPT)
@@ -140,7 +145,7 @@ impl Copies {
             return Ok(Some(newest.clone()));
         }
         // Nobody can go on from these.
-        own.iter().try_for_each(|manifest| self.shelf.remove(manifest.copy))?;
+        own.iter().try_for_each(|manifest| self.remove(manifest.copy))?;
         while !self.make_room()? {
             if !going() {
                 return Ok(None);
@@ -167,15 +172,25 @@ impl Copies {
     /// Whether one more copy may be made; the one that was not used for longest goes for it.
     fn make_room(&self) -> Result<bool, StoreError> {
         let mut kept = self.shelf.copies()?;
-        kept.sort_by_key(|(_, used)| *used);
+        let fetched = self.fetched().clone();
+        kept.sort_by_key(|(manifest, used)| (!fetched.contains(&manifest.copy), *used));
         let surplus = (kept.len() + 1).saturating_sub(COPIES_KEPT_MAX);
         for (manifest, used) in kept.iter().take(surplus) {
-            if unused(*used) < IN_USE {
+            if unused(*used) < IN_USE && !fetched.contains(&manifest.copy) {
                 return Ok(false);
             }
-            self.shelf.remove(manifest.copy)?;
+            self.remove(manifest.copy)?;
         }
         Ok(true)
+    }
+
+    fn remove(&self, copy: u64) -> Result<(), StoreError> {
+        self.fetched().remove(&copy);
+        self.shelf.remove(copy)
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a copy to whoever asks for it.
@@ -206,6 +221,7 @@ impl Copies {
         sender: &mpsc::Sender<Bytes>,
         mut inbound: Inbound,
     ) -> Result<(), StoreError> {
+        self.fetched().remove(&manifest.copy);
         if !say(sender, &CopyNews::Manifest(manifest.clone())).await {
             return Ok(());
         }
@@ -228,20 +244,29 @@ impl Copies {
                 && let Ok(CopyWant::Damaged(what)) = decode(&said)
             {
                 warn!(partition = %manifest.partition, what, "a copy turned out damaged; the next one is made anew");
-                return self.shelf.remove(manifest.copy);
+                return self.remove(manifest.copy);
             }
             let chunk = CopyNews::Chunk { file: file as u32, chunk: chunk as u32, bytes: bytes.into() };
             if !say(sender, &chunk).await {
                 return Ok(());
             }
         }
-        say(sender, &CopyNews::End).await;
-        // If the last of it is damaged, it is said now.
-        if let Ok(Some(Ok(said))) = timeout(3 * ALIVE, inbound.recv()).await
-            && let Ok(CopyWant::Damaged(what)) = decode(&said)
-        {
-            warn!(partition = %manifest.partition, what, "a copy turned out damaged; the next one is made anew");
-            self.shelf.remove(manifest.copy)?;
+        if !say(sender, &CopyNews::End).await {
+            return Ok(());
+        }
+        match timeout(3 * ALIVE, inbound.recv()).await {
+            // If the last of it is damaged, it is said now.
+            Ok(Some(Ok(said))) => {
+                if let Ok(CopyWant::Damaged(what)) = decode(&said) {
+                    warn!(partition = %manifest.partition, what, "a copy turned out damaged; the next one is made anew");
+                    self.remove(manifest.copy)?;
+                }
+            }
+            // Whoever has all of it just goes.
+            Ok(None) => {
+                self.fetched().insert(manifest.copy);
+            }
+            Ok(Some(Err(_))) | Err(_) => {}
         }
         Ok(())
     }
