@@ -8,7 +8,7 @@ use baton_tests::client::{Record, refused_with};
 use baton_tests::view::Instance;
 use baton_tests::wait::{holds_for, wait_while_not};
 use baton_tests::writers::{DATABASE, Plan};
-use baton_tests::{Client, Cluster, ClusterSpec, Load, Moment, StraySpec, Writers};
+use baton_tests::{Client, Cluster, ClusterSpec, Load, Moment, Stray, StraySpec, Writers};
 
 use crate::stage::{
     HEAL_BOUND, alone, another_master, event_about, events_since, leaf_with_primaries, master_and_others,
@@ -54,6 +54,18 @@ async fn spread(cluster: &Cluster) -> Result<Vec<usize>> {
 
 fn actions(rows: &[Record]) -> Result<Vec<String>> {
     rows.iter().map(|row| row.required("Action")).collect()
+}
+
+/// Starts two leaves of their own and adds them, one to each availability group.
+async fn add_a_pair(cluster: &Cluster, client: &mut Client) -> Result<Vec<Stray>> {
+    let mut strays = Vec::new();
+    for group in [1, 2] {
+        let folder = cluster.folder().join(format!("stray{group}"));
+        let stray = StraySpec::new("leaf", folder.clone())?.start(&folder.with_extension("log"), "").await?;
+        client.run(&format!("ADD LEAF root@{} INTO GROUP {group}", stray.quoted())).await?;
+        strays.push(stray);
+    }
+    Ok(strays)
 }
 
 #[test]
@@ -185,14 +197,7 @@ fn new_leaves_get_their_part_and_old_ones_are_emptied_under_load() {
         let writers = Writers::start(cluster, &sharded_loads(&["a1"])).await?;
         writers.more(500, HEAL_BOUND).await?;
         let mut client = cluster.conn("a1").await?;
-        let mut strays = Vec::new();
-        for group in [1, 2] {
-            let folder = cluster.folder().join(format!("stray{group}"));
-            let stray =
-                StraySpec::new("leaf", folder.clone())?.start(&folder.with_extension("log"), "").await?;
-            client.run(&format!("ADD LEAF root@{} INTO GROUP {group}", stray.quoted())).await?;
-            strays.push(stray);
-        }
+        let strays = add_a_pair(cluster, &mut client).await?;
         let plan = client.rows(&format!("EXPLAIN REBALANCE PARTITIONS ON {DATABASE}")).await?;
         let planned = actions(&plan)?;
         let count = |action: &str| planned.iter().filter(|planned| *planned == action).count();
@@ -238,14 +243,7 @@ fn a_plan_is_gone_on_with_by_the_next_master_aggregator() {
         let writers = Writers::start(cluster, &sharded_loads(&via)).await?;
         writers.more(500, HEAL_BOUND).await?;
         let mut client = cluster.conn(&others[0]).await?;
-        let mut strays = Vec::new();
-        for group in [1, 2] {
-            let folder = cluster.folder().join(format!("stray{group}"));
-            let stray =
-                StraySpec::new("leaf", folder.clone())?.start(&folder.with_extension("log"), "").await?;
-            client.run(&format!("ADD LEAF root@{} INTO GROUP {group}", stray.quoted())).await?;
-            strays.push(stray);
-        }
+        let strays = add_a_pair(cluster, &mut client).await?;
         // The statement is on its way when its master aggregator dies; whoever is next ends what it began.
         let mut asking = cluster.conn(&others[0]).await?;
         let statement = format!("REBALANCE PARTITIONS ON {DATABASE}");
