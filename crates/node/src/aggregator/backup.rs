@@ -15,7 +15,7 @@ use std::time::Duration;
 use baton_archive::{
     Archive, ArchiveError, ArchivedFile, ArchivedPartition, ArchivedTable, Manifest, RowsFile, read_rows,
 };
-use baton_catalog::{Catalog, Command, Database, Entry, ReferenceWrite, Severity, event_type};
+use baton_catalog::{Catalog, Command, Database, Entry, ReferenceWrite, Rejection, Severity, event_type};
 use baton_failover::placement;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::limits::{BACKUP_FILE_BYTES, RESTORE_RECORD_BYTES};
@@ -344,8 +344,14 @@ impl Aggregator {
         finished.map(|answer| ForwardAnswer { affected_rows: 1, ..answer })
     }
 
+    /// Removes what there is of a restore that is not finished; whoever has done so before was right.
     async fn abort_restore(&self, database: DatabaseId, reason: &str) -> Result<(), ForwardRefusal> {
-        self.propose_now(Command::AbortRestore { database, reason: reason.to_owned() }).await
+        let command = Command::AbortRestore { database, reason: reason.to_owned() };
+        let entry = Entry { statement: None, at_ms: wall_clock_ms(), command };
+        match self.propose(entry).await.map_err(refusal)? {
+            Ok(_) | Err(Rejection::NotRestoring(_)) => Ok(()),
+            Err(rejection) => Err((&rejection).into()),
+        }
     }
 
     async fn propose_now(&self, command: Command) -> Result<(), ForwardRefusal> {
