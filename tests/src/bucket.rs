@@ -23,7 +23,15 @@ pub struct Bucket {
     address: SocketAddr,
     objects: Objects,
     failing: Arc<AtomicU32>,
+    losing: Arc<AtomicU32>,
+    room: Arc<AtomicU32>,
+    written: Arc<AtomicU32>,
     refused: Arc<AtomicU32>,
+}
+
+/// Whether there was one left.
+fn take_one(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Bucket {
@@ -38,6 +46,9 @@ impl Bucket {
             address: listener.local_addr().expect("it is bound"),
             objects: Objects::default(),
             failing: Arc::default(),
+            losing: Arc::default(),
+            room: Arc::new(AtomicU32::new(u32::MAX)),
+            written: Arc::default(),
             refused: Arc::default(),
         };
         let serving = bucket.clone();
@@ -78,6 +89,22 @@ impl Bucket {
         self.failing.store(requests, Ordering::SeqCst);
     }
 
+    /// So many of the next requests are done, and their answers are lost.
+    pub fn lose_answers(&self, requests: u32) {
+        self.losing.store(requests, Ordering::SeqCst);
+    }
+
+    /// So many objects more are taken; then it answers 503 to whoever brings one.
+    pub fn take_only(&self, objects: u32) {
+        self.room.store(objects, Ordering::SeqCst);
+    }
+
+    /// How many objects were ever brought.
+    #[must_use]
+    pub fn written(&self) -> u32 {
+        self.written.load(Ordering::SeqCst)
+    }
+
     /// How many requests were not signed with its key.
     #[must_use]
     pub fn refused(&self) -> u32 {
@@ -107,6 +134,9 @@ impl Bucket {
             let mut body = vec![0; length];
             reader.read_exact(&mut body)?;
             let (status, headers, answer) = self.answer(&method, &target, &headers, body);
+            if take_one(&self.losing) {
+                return Ok(());
+            }
             let mut out = stream;
             write!(out, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", answer.len())?;
             if method != "HEAD" {
@@ -130,7 +160,7 @@ impl Bucket {
             self.refused.fetch_add(1, Ordering::SeqCst);
             return ("403 Forbidden", "", Vec::new());
         }
-        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if take_one(&self.failing) {
             return ("503 Slow Down", "", Vec::new());
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -144,7 +174,9 @@ impl Bucket {
             {
                 ("412 Precondition Failed", "", Vec::new())
             }
+            "PUT" if !take_one(&self.room) => ("503 Slow Down", "", Vec::new()),
             "PUT" => {
+                self.written.fetch_add(1, Ordering::SeqCst);
                 objects.insert(name, body);
                 ("200 OK", "etag: \"1\"\r\n", Vec::new())
             }

@@ -217,32 +217,48 @@ impl Archive {
         read.map(Some).map_err(|what| ArchiveError::Damaged { name: MANIFEST.into(), what })
     }
 
-    /// Makes what was written a backup, unless there is one already; says whether it did.
+    /// Makes what was written a backup, unless there is one already; says whether the one that is there is this statement's.
+    ///
+    /// Whatever is said of the attempt, the manifest that is there decides: the answer to one that succeeded may be lost,
+    /// and one that is sent twice finds itself.
     ///
     /// # Errors
-    /// [`ArchiveError::Store`]; then it may be there or not.
+    /// [`ArchiveError`]; then it may be there, or come later, or not, and nothing that it needs may be removed.
     pub async fn finish(&self, manifest: &Manifest) -> Result<bool, ArchiveError> {
         let payload = PutPayload::from(manifest.to_bytes());
-        match self.store.put_opts(&self.path(MANIFEST), payload, PutMode::Create.into()).await {
-            Ok(_) => {}
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                return Ok(false);
+        let put = self.store.put_opts(&self.path(MANIFEST), payload, PutMode::Create.into()).await;
+        if let Err(error) = put {
+            match self.manifest().await? {
+                Some(there) if there.statement == manifest.statement => {}
+                Some(_) => return Ok(false),
+                None => return Err(failed("write", MANIFEST)(error)),
             }
-            Err(error) => return Err(failed("write", MANIFEST)(error)),
         }
         self.sync(MANIFEST).await?;
         Ok(true)
     }
 
-    /// Removes every file of a folder, except those of these names.
+    /// Removes every file of a folder.
     ///
     /// # Errors
     /// [`ArchiveError::Store`].
-    pub async fn remove_below(&self, folder: &str, except: &BTreeSet<&str>) -> Result<(), ArchiveError> {
-        let found: Vec<_> =
-            self.store.list(Some(&self.path(folder))).try_collect().await.map_err(failed("list", folder))?;
-        let kept: BTreeSet<Path> = except.iter().map(|name| self.path(name)).collect();
-        for file in found.into_iter().filter(|file| !kept.contains(&file.location)) {
+    pub async fn remove_below(&self, folder: &str) -> Result<(), ArchiveError> {
+        self.remove(&self.path(folder), &BTreeSet::new()).await
+    }
+
+    /// Removes every file that does not belong to the finished backup: what attempts at it have left.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Store`].
+    pub async fn remove_attempts(&self, finished: &Manifest) -> Result<(), ArchiveError> {
+        let own = finished.files().map(|file| file.name.as_str()).chain([MANIFEST]);
+        self.remove(&self.folder, &own.map(|name| self.path(name)).collect()).await
+    }
+
+    async fn remove(&self, below: &Path, except: &BTreeSet<Path>) -> Result<(), ArchiveError> {
+        let name = below.as_ref();
+        let found: Vec<_> = self.store.list(Some(below)).try_collect().await.map_err(failed("list", name))?;
+        for file in found.into_iter().filter(|file| !except.contains(&file.location)) {
             match self.store.delete(&file.location).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(failed("remove", file.location.as_ref())(error)),

@@ -4,8 +4,6 @@
 #[path = "../../../tests/src/bucket.rs"]
 mod bucket;
 
-use std::collections::BTreeSet;
-
 use baton_archive::{Archive, ArchiveError, ArchivedFile, ArchivedPartition, Manifest};
 use baton_model::{ArchivePlace, Durability, Lsn, ReplicationMode, Secret, StatementId};
 use tempfile::TempDir;
@@ -57,7 +55,9 @@ async fn is_a_place_for_backups(place: &ArchivePlace) {
     // It is a backup once its manifest is there, and there is one.
     let manifest = manifest(vec![file.clone()]);
     assert!(archive.finish(&manifest).await.unwrap());
-    assert!(!archive.finish(&manifest).await.unwrap());
+    assert!(archive.finish(&manifest).await.unwrap(), "it finds itself");
+    let anothers = Manifest { statement: StatementId(8), ..manifest.clone() };
+    assert!(!archive.finish(&anothers).await.unwrap());
     assert_eq!(archive.manifest().await.unwrap(), Some(manifest.clone()));
 
     // Other bytes of the same length, and fewer of them, are told.
@@ -68,9 +68,14 @@ async fn is_a_place_for_backups(place: &ArchivePlace) {
 
     archive.put("rum/other", vec![1], 1).await.unwrap();
     archive.put("run/p0-1", vec![1], 1).await.unwrap();
-    archive.remove_below("run", &BTreeSet::from(["run/p0-1"])).await.unwrap();
+    archive.remove_attempts(&manifest).await.unwrap();
+    assert!(archive.get("run/p0-0").await.unwrap().is_some());
+    assert!(archive.manifest().await.unwrap().is_some());
+    assert_eq!(archive.get("run/p0-1").await.unwrap(), None);
+    assert_eq!(archive.get("rum/other").await.unwrap(), None);
+    archive.put("rum/other", vec![1], 1).await.unwrap();
+    archive.remove_below("run").await.unwrap();
     assert_eq!(archive.get("run/p0-0").await.unwrap(), None);
-    assert!(archive.get("run/p0-1").await.unwrap().is_some());
     assert!(archive.get("rum/other").await.unwrap().is_some());
     assert_eq!(Archive::open(place, "other.backup", false).unwrap().manifest().await.unwrap(), None);
 }
@@ -101,6 +106,16 @@ async fn a_bucket_that_fails_for_a_moment_is_asked_again() {
     let file = archive.put("run/a", vec![1], 1).await.unwrap();
     bucket.fail(1);
     assert_eq!(archive.read(&file).await.unwrap(), vec![1]);
+}
+
+#[tokio::test]
+async fn a_manifest_whose_answer_is_lost_makes_a_backup_all_the_same() {
+    let bucket = Bucket::start();
+    let archive = Archive::open(&in_bucket(&bucket), FOLDER, true).unwrap();
+    let manifest = manifest(vec![]);
+    bucket.lose_answers(1);
+    assert!(archive.finish(&manifest).await.unwrap());
+    assert_eq!((bucket.written(), archive.manifest().await.unwrap()), (1, Some(manifest)));
 }
 
 #[tokio::test]

@@ -61,7 +61,9 @@ pub fn against_lag(
     for report in reports {
         let Some(partition) = catalog.partition(report.partition) else { continue };
         let known = (partition.epoch, partition.version) == (report.epoch, report.version);
-        if !known || !partition.replicas.contains_key(&report.replica) {
+        // Who takes over from a primary that is offline must be one of those whom it had to wait for.
+        let serves = catalog.serving(report.partition).is_some();
+        if !known || !serves || !partition.replicas.contains_key(&report.replica) {
             continue;
         }
         let reason = if !catalog.node(report.replica).is_some_and(|node| node.is_online()) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use baton_catalog::{Catalog, Partition};
+use baton_catalog::{Catalog, Partition, PlanKind, PlanStep, StepStatus};
 use baton_model::{Incarnation, InstanceRole, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState};
 
 use crate::placement::pair_of;
@@ -142,12 +142,26 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
                 && let Some(leaf) = pair_of(catalog, partition.primary)
                 && !dead(leaf)
                 && !catalog.is_set_aside(partition.id, leaf)
+                && !is_planned_otherwise(catalog, partition.id, leaf)
             {
                 found.push(Problem::MissingReplica { partition: partition.id, leaf });
             }
         }
     }
     found
+}
+
+/// Whether an operator's plan has to do with the partition, or empties the leaf. One that made a leaf ready for its removal
+/// counts until the next plan of the database: the removal comes after its end.
+fn is_planned_otherwise(catalog: &Catalog, id: PartitionId, leaf: NodeId) -> bool {
+    let Some(plan) = catalog.plan_of(id.database) else { return false };
+    if plan.status.is_over() {
+        return plan.status == StepStatus::Success
+            && plan.kind == PlanKind::RemoveLeaf
+            && plan.emptied.contains(&leaf);
+    }
+    let is_open = |step: &PlanStep| step.partition == id && !step.status.is_over();
+    plan.emptied.contains(&leaf) || catalog.plan_steps(plan.id).any(is_open)
 }
 
 /// None while it is not clear whether a candidate lives: to wait costs a moment, to promote a dead one costs the

@@ -300,6 +300,28 @@ fn a_leaf_is_emptied() {
     }
 }
 
+/// The supervisor leaves alone what a plan has to do with, also between the plan's end and the removal of the leaf.
+#[test]
+fn the_only_leaf_of_its_group_is_emptied_and_stays_empty() {
+    let mut world = World::new(1, 1, 2);
+    world.create(3, ReplicationMode::Sync);
+    let leaf = NodeId(3);
+    let steps = plan(&world, &[leaf]);
+    begin(&mut world, PlanKind::RemoveLeaf, &[leaf], &steps);
+    for _ in 0..100 {
+        if turn(&mut world).is_none() {
+            break;
+        }
+        world.settle().expect("it comes to an end");
+    }
+    assert_eq!(
+        world.catalog.plan_of(database(&world).id).expect("there was one").status,
+        StepStatus::Success
+    );
+    world.settle().expect("it comes to an end");
+    world.apply(&Command::RemoveLeaf { node: leaf, force: false }).expect("nothing is on it");
+}
+
 #[test]
 fn a_dead_leaf_is_emptied_without_it() {
     let mut world = World::new(2, 2, 2);

@@ -174,7 +174,14 @@ impl Primary {
         if view.version < self.view.version {
             return;
         }
-        self.peers.retain(|node, _| view.replicas.contains_key(node));
+        self.peers.retain(|node, peer| {
+            let stays = view.replicas.contains_key(node);
+            // It may be a replica again before its leaf has seen that it was none: then it must follow anew.
+            if !stays && let Some(link) = peer.link {
+                effects.push(Effect::CloseLink { peer: *node, link });
+            }
+            stays
+        });
         for (node, (state, _)) in &view.replicas {
             let peer = self.peers.entry(*node).or_default();
             if self.view.replicas.get(node).is_some_and(|(before, _)| before != state) {

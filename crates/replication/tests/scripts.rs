@@ -183,6 +183,10 @@ impl Runner for Story {
                 world.note_online(id);
             }
             "promote" => drop(world.promote(node(args.next_pos())?)),
+            // again n3 : the replica is dropped, and added again at once.
+            "again" => world.drop_and_add(node(args.next_pos())?),
+            // jump n3 : its leaf sees the newest catalog, and none of those before it.
+            "jump" => world.jump(node(args.next_pos())?),
             "degrade" => drop(world.degrade(node(args.next_pos())?)),
             // drain n2 to=n3 [patience=1s] : the primary is asked to stop taking writes, for n3's sake.
             "drain" => {

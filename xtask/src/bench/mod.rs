@@ -39,6 +39,8 @@ enum Part {
     Promotion,
     /// Provisioning and catch-up.
     Copying,
+    /// Backups and restores.
+    Archives,
     /// The write pause of planned switchovers.
     Switchover,
 }

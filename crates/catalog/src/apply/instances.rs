@@ -146,7 +146,7 @@ impl Step<'_> {
     pub(super) fn forget_orphan(&mut self, id: PartitionId, node: NodeId) -> Outcome {
         self.forget_orphans(|copy| copy.partition == id && copy.node == node);
         let text = format!(
-            "{}: what was left of it on {} was removed",
+            "{}: the copy of it on {} is no orphan any more",
             self.catalog.partition_name(id),
             self.catalog.address_of(node)
         );

@@ -84,8 +84,9 @@ impl Step<'_> {
             .is_some_and(|database| database.replication == ReplicationMode::Sync);
         let online = self.catalog.nodes.get(&replica).is_some_and(|node| node.is_online());
         let allowed = match (from, state) {
-            // S4: while the primary is not sure to have everything, its Sync replicas are the only ones who are.
-            (SyncState::Sync, SyncState::Async) => !partition.primary_unsure,
+            // S4: while the primary does not serve, or is not sure to have everything, its Sync replicas are the only ones
+            // who could.
+            (SyncState::Sync, SyncState::Async) => self.catalog.serving(id).is_some(),
             (_, SyncState::Async) => true,
             (SyncState::Async, SyncState::Ready) | (SyncState::Ready, SyncState::Sync) => {
                 sync_replication && online && partition.has_able_primary()

@@ -40,6 +40,8 @@ use crate::wire::{
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Between two attempts at a partition.
 const RETRY: Duration = Duration::from_millis(200);
+/// Leaves hear within this that their part of a backup is not wanted any more.
+const LEAVES_HEAR: Duration = Duration::from_secs(1);
 /// A leaf takes no longer to write a snapshot.
 const SNAPSHOT: Duration = Duration::from_secs(60);
 /// What the reference system does not let be backed up.
@@ -131,16 +133,14 @@ impl Aggregator {
             Some(manifest) if manifest.statement == id => manifest,
             Some(_) => return Err(refused(format!("There is a backup '{name}' in {place} already")).into()),
             None => {
-                let writing = self.write_backup(id, &catalog, &found, &archive, place, (&folder, &run));
+                let writing = self.write_files(id, &catalog, &found, &archive, place, (&folder, &run));
                 let written = timeout(limit, writing).await.unwrap_or_else(|_| {
                     Err(refused(format!("The backup took longer than {} ms", limit.as_millis())).into())
                 });
                 match written {
-                    Ok(manifest) => manifest,
+                    Ok(manifest) => finish_backup(&archive, manifest, place, &run).await?,
                     Err(error) => {
-                        if let Err(error) = archive.remove_below(&run, &BTreeSet::new()).await {
-                            warn!(%error, "what a failed backup has left could not be removed");
-                        }
+                        remove_attempt(&archive, &run).await;
                         return Err(error);
                     }
                 }
@@ -158,7 +158,8 @@ impl Aggregator {
         self.commit(id, command).await.map(|answer| ForwardAnswer { affected_rows: 1, ..answer })
     }
 
-    async fn write_backup(
+    /// Writes everything but the manifest, which would make a backup of it.
+    async fn write_files(
         self: &Arc<Self>,
         id: StatementId,
         catalog: &Catalog,
@@ -214,7 +215,7 @@ impl Aggregator {
                 ..table
             })
             .collect();
-        let manifest = Manifest {
+        Ok(Manifest {
             format: Manifest::format(),
             statement: id,
             database: database.name.clone(),
@@ -224,15 +225,7 @@ impl Aggregator {
             tables,
             partitions,
             reference,
-        };
-        if !archive.finish(&manifest).await.map_err(archive_error)? {
-            return Err(refused(format!("Somebody else has written a backup to {place} meanwhile")).into());
-        }
-        let kept: BTreeSet<&str> = manifest.files().map(|file| file.name.as_str()).collect();
-        if let Err(error) = archive.remove_below(run, &kept).await {
-            warn!(%error, "what attempts of a backup have left could not be removed");
-        }
-        Ok(manifest)
+        })
     }
 
     /// Has the primary of a partition do long work, through failovers: the next primary begins anew.
@@ -241,15 +234,17 @@ impl Aggregator {
         loop {
             let mut last = "its primary is offline".to_owned();
             if let Some((_, address)) = self.primary(partition)? {
-                let began = Instant::now();
-                match self.hear_out(&address, opening).await {
+                let mut heard = None;
+                match self.hear_out(&address, opening, &mut heard).await {
                     Ok(ArchiveNews::Refused(DataRefusal::Failed(error))) => return Err(error),
                     Ok(ArchiveNews::Refused(refusal)) => last = format!("{refusal:?}"),
                     Ok(news) => return Ok(news),
                     Err(why) => last = why,
                 }
-                // It was at work for that long: what it waits for begins now.
-                deadline += began.elapsed();
+                // It was at work until then: what it waits for begins there.
+                if let Some(heard) = heard {
+                    deadline = deadline.max(heard + self.buffer_time());
+                }
             }
             if Instant::now() >= deadline {
                 let name = self.context.catalog().partition_name(partition);
@@ -265,14 +260,19 @@ impl Aggregator {
         }
     }
 
-    /// The last thing that a leaf says of work that goes on.
-    async fn hear_out(&self, address: &str, opening: &Opening) -> Result<ArchiveNews, String> {
+    /// The last thing that a leaf says of work that goes on, and when it last said that it does.
+    async fn hear_out(
+        &self,
+        address: &str,
+        opening: &Opening,
+        heard: &mut Option<Instant>,
+    ) -> Result<ArchiveNews, String> {
         let (_hold, mut inbound) =
             self.context.open(address, opening).await.map_err(|error| error.to_string())?;
         loop {
             match timeout(SILENCE_MAX, inbound.recv()).await {
                 Ok(Some(Ok(bytes))) => match decode(&bytes).map_err(|garbled| garbled.to_string())? {
-                    ArchiveNews::Alive => {}
+                    ArchiveNews::Alive => *heard = Some(Instant::now()),
                     news => return Ok(news),
                 },
                 Ok(Some(Err(lost))) => return Err(lost.to_string()),
@@ -492,6 +492,43 @@ impl Aggregator {
         };
         try_join_all(instances.into_iter().map(one)).await?;
         Ok(ForwardAnswer { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) })
+    }
+}
+
+/// Makes a backup of what was written. If nobody knows whether it is one, nothing is removed.
+async fn finish_backup(
+    archive: &Archive,
+    manifest: Manifest,
+    place: &ArchivePlace,
+    run: &str,
+) -> Result<Manifest, ForwardRefusal> {
+    match archive.finish(&manifest).await {
+        Ok(true) => {}
+        Ok(false) => {
+            remove_attempt(archive, run).await;
+            return Err(refused(format!("Somebody else has written a backup to {place} meanwhile")).into());
+        }
+        Err(error) => {
+            let text = format!(
+                "Whether the backup in {place} is finished is not known: {error}. Do BACKUP DATABASE again: it says so if \
+                 it is, and removes what this attempt has left if it is not"
+            );
+            return Err(SqlError::new(ErrorCode::OutcomeUnknown, text).into());
+        }
+    }
+    if let Err(error) = archive.remove_attempts(&manifest).await {
+        warn!(%error, "what attempts of a backup have left could not be removed");
+    }
+    Ok(manifest)
+}
+
+/// Removes what a failed attempt has written, and then what leaves wrote that had not heard of its end.
+async fn remove_attempt(archive: &Archive, run: &str) {
+    for pause in [Duration::ZERO, LEAVES_HEAR] {
+        sleep(pause).await;
+        if let Err(error) = archive.remove_below(run).await {
+            warn!(%error, "what a failed backup has left could not be removed");
+        }
     }
 }
 

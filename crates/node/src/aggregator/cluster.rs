@@ -166,7 +166,7 @@ impl Aggregator {
     /// # Errors
     /// [`ForwardRefusal`].
     pub async fn execute_cluster(
-        &self,
+        self: &Arc<Self>,
         id: StatementId,
         statement: ClusterStatement,
         request: &ForwardRequest,
@@ -221,9 +221,7 @@ impl Aggregator {
                 Ok(answer)
             }
             ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
-            ClusterStatement::Maintenance(statement) => {
-                self.execute_maintenance(id, statement, catalog).await
-            }
+            ClusterStatement::Maintenance(statement) => self.execute_maintenance(id, statement).await,
             ClusterStatement::SetPolicy { decision_point, policy, settings } => {
                 let decision_points = match decision_point {
                     Some(point) => {

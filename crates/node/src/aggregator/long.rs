@@ -17,28 +17,43 @@ use crate::wire::{ForwardAnswer, ForwardRefusal};
 
 /// Whoever asks is told within this that it goes on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// What came of it is kept for this long, for whoever asks again.
+/// What came of it is kept for this long after its end, for whoever asks again.
 const KEPT: Duration = Duration::from_secs(600);
-/// Statements that run or are remembered, at most.
-const STATEMENTS_MAX: usize = 64;
+/// Statements that run, at most.
+const RUNNING_MAX: usize = 64;
+/// Outcomes that are remembered, at most; the oldest go.
+const OUTCOMES_MAX: usize = 1024;
 
 type Outcome = Result<ForwardAnswer, ForwardRefusal>;
 
-struct Running {
-    outcome: Shared<BoxFuture<'static, Outcome>>,
-    begun: Instant,
+/// A statement that runs, or has come to its end.
+struct Long(Shared<BoxFuture<'static, (Outcome, Instant)>>);
+
+impl Long {
+    /// What came of it, and when, if it is over. Asked for, and not only looked up: nobody may have waited for it.
+    fn ended(&self) -> Option<(Outcome, Instant)> {
+        self.0.clone().now_or_never()
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.ended().map(|(_, at)| at)
+    }
 }
 
-impl Running {
-    /// What came of it, if it is over. Asked for, and not only looked up: nobody may have waited for it.
-    fn ended(&self) -> Option<Outcome> {
-        self.outcome.clone().now_or_never()
+/// Forgets what nobody may ask for any more.
+fn forget(all: &mut HashMap<StatementId, Long>) {
+    all.retain(|_, long| long.ended_at().is_none_or(|at| at.elapsed() < KEPT));
+    let mut ended: Vec<(Instant, StatementId)> =
+        all.iter().filter_map(|(id, long)| Some((long.ended_at()?, *id))).collect();
+    ended.sort_unstable();
+    for (_, id) in ended.iter().take(ended.len().saturating_sub(OUTCOMES_MAX)) {
+        all.remove(id);
     }
 }
 
 /// Those of one master aggregator.
 pub struct LongStatements {
-    all: Mutex<HashMap<StatementId, Running>>,
+    all: Mutex<HashMap<StatementId, Long>>,
     answer_within: Duration,
 }
 
@@ -49,13 +64,13 @@ impl Default for LongStatements {
 }
 
 impl LongStatements {
-    fn all(&self) -> MutexGuard<'_, HashMap<StatementId, Running>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<StatementId, Long>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody here is at work on a statement.
     pub fn is_running(&self, statement: StatementId) -> bool {
-        self.all().get(&statement).is_some_and(|running| running.ended().is_none())
+        self.all().get(&statement).is_some_and(|long| long.ended().is_none())
     }
 
     /// Begins a statement, or finds it begun, and waits for its outcome for a while. It goes on to its end whoever waits.
@@ -69,27 +84,37 @@ impl LongStatements {
     ) -> Outcome {
         let outcome = {
             let mut all = self.all();
-            all.retain(|_, running| running.ended().is_none() || running.begun.elapsed() < KEPT);
             // One that was not the master aggregator's to carry out any more may be now.
-            let again = |running: &Running| {
-                !matches!(running.ended(), Some(Err(ForwardRefusal::NotTheMaster | ForwardRefusal::Unknown)))
+            let is_its = |long: &Long| {
+                !matches!(
+                    long.ended(),
+                    Some((Err(ForwardRefusal::NotTheMaster | ForwardRefusal::Unknown), _))
+                )
             };
-            match all.get(&statement).filter(|running| again(running)) {
-                Some(running) => running.outcome.clone(),
-                None if all.len() >= STATEMENTS_MAX => {
-                    let text = format!("{STATEMENTS_MAX} backups and restores are on their way already");
-                    return Err(SqlError::new(ErrorCode::OperationRefused, text).into());
-                }
+            match all.get(&statement).filter(|long| is_its(long)) {
+                Some(long) => long.0.clone(),
                 None => {
-                    let running = tokio::spawn(begin());
-                    let outcome =
-                        running.map(|ended| ended.unwrap_or(Err(ForwardRefusal::Unknown))).boxed().shared();
-                    all.insert(statement, Running { outcome: outcome.clone(), begun: Instant::now() });
-                    outcome
+                    forget(&mut all);
+                    if all.values().filter(|long| long.ended().is_none()).count() >= RUNNING_MAX {
+                        let text = format!(
+                            "{RUNNING_MAX} statements that take long are under way already; try again when one is done"
+                        );
+                        return Err(SqlError::new(ErrorCode::OperationRefused, text).into());
+                    }
+                    let begun = begin();
+                    let running = tokio::spawn(async move { (begun.await, Instant::now()) });
+                    let ended = running
+                        .map(|ended| ended.unwrap_or_else(|_| (Err(ForwardRefusal::Unknown), Instant::now())))
+                        .boxed()
+                        .shared();
+                    all.insert(statement, Long(ended.clone()));
+                    ended
                 }
             }
         };
-        timeout(self.answer_within, outcome).await.unwrap_or(Err(ForwardRefusal::StillRunning))
+        timeout(self.answer_within, outcome)
+            .await
+            .map_or(Err(ForwardRefusal::StillRunning), |(outcome, _)| outcome)
     }
 }
 
@@ -134,6 +159,25 @@ mod tests {
         }
         assert!(!statements.is_running(StatementId(1)) && !statements.is_running(StatementId(2)));
         assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn many_may_have_run_and_only_so_many_run_at_once() {
+        let statements =
+            LongStatements { answer_within: Duration::from_millis(5), ..LongStatements::default() };
+        for id in 0..2 * OUTCOMES_MAX as u128 {
+            assert!(statements.run(StatementId(id), || async { done() }).await.is_ok());
+        }
+        assert!(statements.all().len() <= OUTCOMES_MAX + 1, "{} are remembered", statements.all().len());
+        let never = std::future::pending::<Outcome>;
+        for id in 0..RUNNING_MAX as u128 {
+            let begun = statements.run(StatementId(1 << 64 | id), never).await;
+            assert!(matches!(begun, Err(ForwardRefusal::StillRunning)));
+        }
+        let refused = statements.run(StatementId(1 << 65), || async { done() }).await;
+        assert!(matches!(refused, Err(ForwardRefusal::Failed(_))), "{refused:?}");
+        let known = StatementId(2 * OUTCOMES_MAX as u128 - 1);
+        assert!(statements.run(known, never).await.is_ok(), "its outcome is remembered");
     }
 
     #[tokio::test]

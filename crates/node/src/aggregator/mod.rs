@@ -1,6 +1,7 @@
 //! An aggregator: a member of the control group, an observer of all nodes, and a way into the cluster for clients.
 
 mod addresses;
+mod attach_detach;
 mod auto_increment;
 mod backup;
 mod cluster;
@@ -13,6 +14,7 @@ mod long;
 mod maintenance;
 mod master;
 mod members;
+mod orphans;
 mod outcome;
 mod plans;
 mod positions;

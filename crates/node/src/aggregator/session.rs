@@ -167,7 +167,9 @@ impl ClientSession {
                 match statement {
                     Statement::Insert(_) | Statement::Change(_) => self.may_write_reference()?,
                     // As in MySQL: what changes the schema commits what was open.
-                    Statement::Schema(_) | Statement::Cluster(_) => self.commit().await?,
+                    Statement::Schema(_) | Statement::Cluster(_) | Statement::Backup(_) => {
+                        self.commit().await?;
+                    }
                     _ => {}
                 }
                 let writes = matches!(statement, Statement::Insert(_) | Statement::Change(_));

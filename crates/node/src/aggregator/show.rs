@@ -312,6 +312,8 @@ fn show_partitions(catalog: &Catalog, name: &str, extended: bool) -> Result<Answ
             ];
             if extended {
                 let sync = match role {
+                    InstanceRole::Primary if partition.primary_lost => text("lost"),
+                    InstanceRole::Primary if partition.primary_unsure => text("unsure"),
                     InstanceRole::Primary => Datum::Null,
                     InstanceRole::Replica(state) => text(state),
                 };

@@ -59,10 +59,12 @@ struct Doubts {
     unresolved: BTreeSet<NodeId>,
 }
 
-/// One that is under way.
+/// One that is under way. If it ends, or is dropped, while its command is proposed and not answered, it is unresolved.
 struct UnderWay<'a> {
     all: &'a HandingOver,
     number: u64,
+    leaf: NodeId,
+    is_proposed: bool,
 }
 
 impl HandingOver {
@@ -71,7 +73,7 @@ impl HandingOver {
         doubts.next += 1;
         let number = doubts.next;
         doubts.under_way.insert(number, (leaf, doubted_at));
-        UnderWay { all: self, number }
+        UnderWay { all: self, number, leaf, is_proposed: false }
     }
 
     /// Whether the leaf is to be lent nothing more for now.
@@ -91,19 +93,13 @@ impl HandingOver {
     }
 }
 
-impl UnderWay<'_> {
-    /// It ended without an answer.
-    fn is_unresolved(&self) {
-        let mut doubts = self.all.doubts();
-        if let Some((leaf, _)) = doubts.under_way.get(&self.number).copied() {
-            doubts.unresolved.insert(leaf);
-        }
-    }
-}
-
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.all.doubts().under_way.remove(&self.number);
+        let mut doubts = self.all.doubts();
+        doubts.under_way.remove(&self.number);
+        if self.is_proposed {
+            doubts.unresolved.insert(self.leaf);
+        }
     }
 }
 
@@ -220,7 +216,7 @@ impl Aggregator {
             }
         }
         let doubted_at = Instant::now() + if kill { Duration::ZERO } else { DOUBTED_AFTER };
-        let under_way = self.handing_over.begin(old.id, doubted_at);
+        let mut under_way = self.handing_over.begin(old.id, doubted_at);
         if kill {
             self.until_it_reads_nothing(&catalog, old.id).await?;
         }
@@ -228,21 +224,17 @@ impl Aggregator {
             Command::HandOver { partition: id, epoch: partition.epoch, to, reason: reason.to_owned() };
         let entry = Entry { statement, at_ms: wall_clock_ms(), command };
         // Once it is proposed it may be committed, whatever becomes of the answer.
+        under_way.is_proposed = true;
         let proposed = timeout(HOLD_MAX, self.propose(entry)).await;
+        under_way.is_proposed = !matches!(proposed, Ok(Ok(_)));
         if !kill && matches!(proposed, Ok(Ok(Err(_)))) {
             // Nothing comes of it: writes need not wait until the time is over.
             let release = request(Duration::ZERO, Duration::ZERO);
             drop(self.context.ask(&old.rpc_address(), &release, ANSWER).await);
         }
         match proposed {
-            Err(_) => {
-                under_way.is_unresolved();
-                Err(Failed::ForGood(ForwardRefusal::Unknown))
-            }
-            Ok(Err(error)) => {
-                under_way.is_unresolved();
-                Err(Failed::ForGood(refusal(error)))
-            }
+            Err(_) => Err(Failed::ForGood(ForwardRefusal::Unknown)),
+            Ok(Err(error)) => Err(Failed::ForGood(refusal(error))),
             Ok(Ok(Ok(_))) => Ok(Some(partition.epoch.next())),
             // With an id the answer is the same for ever.
             Ok(Ok(Err(rejection))) if statement.is_some() => Err(Failed::ForGood((&rejection).into())),
@@ -319,5 +311,31 @@ impl Aggregator {
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checklist_11_a_hand_over_that_is_dropped_before_its_answer_stays_in_doubt() {
+        let (all, leaf) = (HandingOver::default(), NodeId(2));
+        let later = Instant::now() + DOUBTED_AFTER;
+        drop(all.begin(leaf, later));
+        assert_eq!(all.take_unresolved(), BTreeSet::new(), "it was not proposed");
+        let mut proposed = all.begin(leaf, later);
+        proposed.is_proposed = true;
+        assert!(!all.is_doubted(leaf), "it is not late yet");
+        drop(proposed);
+        assert!(all.is_doubted(leaf));
+        assert_eq!(all.take_unresolved(), BTreeSet::from([leaf]));
+        assert!(!all.is_doubted(leaf));
+        let mut answered = all.begin(leaf, Instant::now());
+        answered.is_proposed = true;
+        assert!(all.is_doubted(leaf));
+        answered.is_proposed = false;
+        drop(answered);
+        assert!(!all.is_doubted(leaf));
     }
 }

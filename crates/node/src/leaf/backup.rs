@@ -82,10 +82,12 @@ impl Leaf {
                 work.await
             };
             tokio::pin!(work);
+            let gone = sender.clone();
             let mut alive = interval(ALIVE);
             let last = loop {
                 tokio::select! {
                     done = &mut work => break done.unwrap_or_else(ArchiveNews::Refused),
+                    () = gone.closed() => return,
                     _ = alive.tick() => {
                         if sender.send(encode(&ArchiveNews::Alive).into()).await.is_err() {
                             return;

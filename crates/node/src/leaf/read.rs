@@ -15,7 +15,7 @@ use baton_model::limits::MESSAGE_BYTES_MAX;
 use baton_model::{Key, TableId};
 use baton_replication::transaction::Overlay;
 use baton_sql::{Access, LeafScan, ScanRequest};
-use baton_storage::ReadView;
+use baton_storage::{ReadView, StoreError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -116,17 +116,31 @@ impl Reading {
     }
 }
 
+/// All keys are read at one moment: a statement that changes several rows is seen as a whole or not at all.
 fn get(
     tenure: &Tenure,
     overlay: &Overlay,
     request: &GetRequest,
+) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
+    let (store, partition, table) = (tenure.store(), request.partition, request.table);
+    if request.keys.len() == 1 {
+        return get_each(overlay, request, |key| store.get(partition, table, key));
+    }
+    let read = |view: &ReadView<'_>| get_each(overlay, request, |key| view.get(table, key));
+    store.view(partition, read).map_err(disk)?
+}
+
+fn get_each(
+    overlay: &Overlay,
+    request: &GetRequest,
+    read: impl Fn(&Key) -> Result<Option<Vec<u8>>, StoreError>,
 ) -> Result<Vec<Option<Vec<u8>>>, DataRefusal> {
     let mut bytes = ANSWER_BYTES;
     let mut rows = Vec::with_capacity(request.keys.len());
     for key in &request.keys {
         let row = match overlay.get(key) {
             Some(row) => row.as_ref().map(|row| row.to_vec()),
-            None => tenure.store().get(request.partition, request.table, key).map_err(disk)?,
+            None => read(key).map_err(disk)?,
         };
         bytes += row.as_ref().map_or(0, Vec::len) + ROW_FRAME_BYTES;
         if bytes > MESSAGE_BYTES_MAX {

@@ -409,6 +409,15 @@ impl World {
         self.step(id, vec![Event::View(view)]);
     }
 
+    /// A leaf that was busy sees the newest catalog, and none of those before it.
+    pub fn jump(&mut self, id: NodeId) {
+        let newest = self.versions.len() - 1;
+        if let Some(leaf) = self.leaves.get_mut(&id) {
+            leaf.mirror = newest;
+        }
+        self.see(id);
+    }
+
     /// Time passes, and every instance that runs is told, often enough to believe it.
     pub fn pass(&mut self, time: Duration) {
         let ids: Vec<NodeId> = self.leaves.keys().copied().collect();
@@ -770,6 +779,14 @@ impl World {
         let reason = "its leaf failed".into();
         let state = SyncState::Async;
         self.master(Command::SetSyncState { partition: PARTITION, epoch, version, replica, state, reason })
+    }
+
+    /// A replica is dropped, and added again before anybody hears of it.
+    pub fn drop_and_add(&mut self, node: NodeId) {
+        let (partition, reason) = (PARTITION, "planned".into());
+        self.master(Command::DropReplica { partition, node, copies_left: 1, reason }).ok();
+        let version = self.partition().version;
+        self.master(Command::AddReplica { partition, version, node }).ok();
     }
 
     // ---- clients

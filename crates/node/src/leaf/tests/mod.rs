@@ -335,6 +335,46 @@ async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
     assert_eq!(stage.leaf.scan(request, None).await.unwrap_err(), DataRefusal::NotPrimary);
 }
 
+fn new_node(sql_port: u16, role: NodeRole) -> NewNode {
+    NewNode {
+        host: "h".into(),
+        sql_port,
+        rpc_port: sql_port + 1000,
+        http_port: sql_port + 2000,
+        role,
+        aggregator_role: Some(AggregatorRole::VotingMember),
+        availability_group: Some(1),
+        incarnation: Incarnation(1),
+        store: StoreId(1),
+    }
+}
+
+/// A catalog after these commands.
+fn catalog(commands: impl IntoIterator<Item = Command>) -> Arc<Catalog> {
+    let found = Command::FoundCluster {
+        cluster: ClusterId(7),
+        node: new_node(1, NodeRole::Aggregator),
+        policies: vec![],
+        bindings: vec![],
+    };
+    let commands = [found, Command::AddNode(new_node(2, NodeRole::Leaf))].into_iter().chain(commands);
+    let mut catalog = Catalog::default();
+    for (index, command) in (1..).map(CatalogIndex).zip(commands) {
+        catalog.apply(index, &Entry { statement: None, at_ms: 0, command }).outcome.unwrap();
+    }
+    Arc::new(catalog)
+}
+
+fn create_database(name: &str) -> Command {
+    Command::CreateDatabase {
+        name: name.into(),
+        if_not_exists: false,
+        replication: ReplicationMode::Sync,
+        durability: Durability::Sync,
+        placements: vec![InstancePlacement { primary: HERE, replicas: vec![] }],
+    }
+}
+
 /// The database of [`PARTITION`] as the master aggregator made it, with a replica.
 fn with_replica() -> [Command; 2] {
     let placements = vec![InstancePlacement { primary: HERE, replicas: vec![THERE] }];
