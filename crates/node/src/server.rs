@@ -139,6 +139,10 @@ impl Server {
             }
             Request::Get(request) => Response::Rows(self.leaf()?.get(&request).await),
             Request::Instances => Response::Instances(self.leaf()?.status()),
+            Request::Instance(partition) => {
+                let instance = self.leaf()?.instance(partition).ok();
+                Response::Instances(instance.iter().map(|handle| handle.status()).collect())
+            }
             Request::ReportLag(reports) => {
                 Response::LagHeard(self.aggregator()?.hear_lag(header.from_node, reports).await)
             }
@@ -222,8 +226,8 @@ pub async fn ask_master(
     let catalog = context.catalog();
     let heard = *context.pulse.heard().borrow();
     let first = catalog.node(heard.from).filter(|node| !node.is_leaf());
-    let places: Vec<String> =
-        first.into_iter().chain(catalog.aggregators()).map(|node| node.rpc_address()).collect();
+    let others = catalog.aggregators().filter(|node| node.id != heard.from);
+    let places: Vec<String> = first.into_iter().chain(others).map(|node| node.rpc_address()).collect();
     for place in places {
         match context.ask(&place, request, PROPOSAL).await {
             Ok(answer) if is_answer(&answer) => return Some(answer),

@@ -33,6 +33,8 @@ pub enum Request {
     Get(GetRequest),
     /// To a leaf: how are your instances?
     Instances,
+    /// To a leaf: how is the one of this partition?
+    Instance(PartitionId),
     /// To the master aggregator: how far is the catalog?
     CatalogIndex,
     /// To a primary: how a transaction ends, or ended.
@@ -339,7 +341,7 @@ pub enum Response {
     Written(Result<u64, DataRefusal>),
     /// To [`Request::Get`]: the encoded rows, in the order of the keys.
     Rows(Result<Vec<Option<Vec<u8>>>, DataRefusal>),
-    /// To [`Request::Instances`].
+    /// To [`Request::Instances`] and [`Request::Instance`].
     Instances(Vec<InstanceStatus>),
     /// To [`Request::CatalogIndex`]: everything up to here is committed; None is no master aggregator.
     CatalogIndex(Option<CatalogIndex>),

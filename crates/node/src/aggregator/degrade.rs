@@ -10,6 +10,7 @@ use baton_failover::{Degraded, Degrader, LagReport, against_lag, evidence};
 use baton_model::NodeId;
 use baton_policy::{DecisionPoint, DegradeChoice, DegradeInput, NodeEvidence};
 use baton_policy_host::Decider;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -58,7 +59,9 @@ impl Aggregator {
             .collect();
         let mut degrader =
             AskPolicy { decider: &self.decider, me: self.context.node(), subjects, records: Vec::new() };
-        let mut commands = against_lag(&reports, &catalog, self.context.clock.now(), &seen, &mut degrader);
+        let now = self.context.clock.now();
+        // A policy computes, for as long as it may: no other task waits for that.
+        let mut commands = block_in_place(|| against_lag(&reports, &catalog, now, &seen, &mut degrader));
         for record in &degrader.records {
             if !record.fallback.is_empty() && !record.hash.is_empty() && self.fallbacks.is_due(&record.hash) {
                 commands.push(Command::RecordEvent {

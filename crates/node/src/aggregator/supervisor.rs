@@ -15,6 +15,7 @@ use baton_model::limits::DECISIONS_KEPT;
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
 use baton_policy_host::{CallStats, Decider};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -108,7 +109,8 @@ impl Supervision {
         aggregator.hold_back(sight.held_back.clone());
         let found = problems(catalog, &sight, me);
         let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
-        let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut promoter);
+        // A policy computes, for as long as it may: no other task waits for that.
+        let plan = block_in_place(|| Plan::make(&found, catalog, &sight, &self.noted, &mut promoter));
         let mut records = detection_records(catalog, &found, judged, me, aggregator.context.clock.now());
         records.append(&mut promoter.records);
         if !plan.commands.is_empty() {

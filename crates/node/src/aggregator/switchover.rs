@@ -257,7 +257,7 @@ impl Aggregator {
     /// Has the replica's leaf say that it is there, and follows in this epoch.
     async fn ask_heir(&self, catalog: &Catalog, partition: &Partition, to: NodeId) -> Result<(), Failed> {
         let Some(leaf) = catalog.node(to) else { return Err(Failed::Now("its leaf is gone".into())) };
-        let answer = self.context.ask(&leaf.rpc_address(), &Request::Instances, ANSWER).await;
+        let answer = self.context.ask(&leaf.rpc_address(), &Request::Instance(partition.id), ANSWER).await;
         let Ok(Response::Instances(told)) = answer else {
             return Err(Failed::Now(format!("{} does not answer", leaf.address())));
         };
@@ -303,7 +303,7 @@ impl Aggregator {
             if now.epoch > epoch {
                 return;
             }
-            let answer = self.context.ask(&node.rpc_address(), &Request::Instances, ANSWER).await;
+            let answer = self.context.ask(&node.rpc_address(), &Request::Instance(partition), ANSWER).await;
             if let Ok(Response::Instances(told)) = answer
                 && told.iter().any(|one| one.partition == partition && one.serving && one.epoch >= epoch)
             {

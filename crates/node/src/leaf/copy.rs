@@ -16,6 +16,7 @@ use baton_storage::{CopyInbox, CopyManifest, CopyShelf, DataStore, ReceiveError,
 use baton_transport::{CallError, Inbound, Outbound};
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
@@ -99,7 +100,7 @@ impl Copies {
     /// Removes what has been kept for long enough, for as long as the node runs.
     pub async fn sweep_for_ever(self: Arc<Self>) {
         loop {
-            if let Err(error) = tokio::task::block_in_place(|| self.sweep()) {
+            if let Err(error) = block_in_place(|| self.sweep()) {
                 warn!(%error, "old copies could not be removed");
             }
             tokio::select! {
@@ -135,18 +136,24 @@ impl Copies {
         meta: &'static [&'static str],
         going: impl Fn() -> bool + Send + 'static,
     ) -> Result<Option<CopyManifest>, StoreError> {
+        let fits = |own: &[CopyManifest]| {
+            own.last()
+                .filter(|newest| !fresh && newest.at >= at_least)
+                .inspect(|m| self.shelf.touch(m.copy))
+                .cloned()
+        };
+        // Who needs none that is made now does not wait for those who do.
+        if let Some(kept) = block_in_place(|| self.kept(partition)).map(|own| fits(&own))? {
+            return Ok(Some(kept));
+        }
         let _making = self.making.lock().await;
-        let kept = tokio::task::block_in_place(|| self.shelf.copies())?;
-        let mut own: Vec<CopyManifest> =
-            kept.into_iter().map(|(manifest, _)| manifest).filter(|m| m.partition == partition).collect();
-        own.sort_by_key(|manifest| manifest.at);
-        if let Some(newest) = own.last().filter(|newest| !fresh && newest.at >= at_least) {
-            self.shelf.touch(newest.copy);
-            return Ok(Some(newest.clone()));
+        let own = block_in_place(|| self.kept(partition))?;
+        if let Some(kept) = fits(&own) {
+            return Ok(Some(kept));
         }
         // Nobody can go on from these.
-        own.iter().try_for_each(|manifest| self.remove(manifest.copy))?;
-        while !self.make_room()? {
+        block_in_place(|| own.iter().try_for_each(|manifest| self.remove(manifest.copy)))?;
+        while !block_in_place(|| self.make_room())? {
             if !going() {
                 return Ok(None);
             }
@@ -167,6 +174,14 @@ impl Copies {
             Ok(made)
         });
         making.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// The made copies of a partition that are there, the newest last.
+    fn kept(&self, partition: PartitionId) -> Result<Vec<CopyManifest>, StoreError> {
+        let kept = self.shelf.copies()?.into_iter().map(|(manifest, _)| manifest);
+        let mut own: Vec<CopyManifest> = kept.filter(|manifest| manifest.partition == partition).collect();
+        own.sort_by_key(|manifest| manifest.at);
+        Ok(own)
     }
 
     /// Whether one more copy may be made; the one that was not used for longest goes for it.
@@ -230,7 +245,7 @@ impl Copies {
         let Ok(CopyWant::From { file, chunk }) = decode::<CopyWant>(&wanted) else { return Ok(()) };
         let from = (file as usize, chunk as usize);
         for (file, chunk) in manifest.chunks().skip_while(|place| *place < from) {
-            let bytes = tokio::task::block_in_place(|| {
+            let bytes = block_in_place(|| {
                 self.shelf.touch(manifest.copy);
                 self.shelf.read(manifest, file, chunk)
             })?;
@@ -285,7 +300,7 @@ impl Copies {
             return Err(FetchError::BrokeOff("it is another copy than was asked for".into()));
         }
         let (all, at) = (manifest.bytes(), manifest.at);
-        let mut inbox = tokio::task::block_in_place(|| CopyInbox::begin(&self.received, manifest))?;
+        let mut inbox = block_in_place(|| CopyInbox::begin(&self.received, manifest))?;
         let (file, chunk) = inbox.next();
         let from = CopyWant::From { file: file as u32, chunk: chunk as u32 };
         let mut received = 0_u64;
@@ -295,8 +310,7 @@ impl Copies {
                 CopyNews::Alive => {}
                 CopyNews::Chunk { file, chunk, bytes } => {
                     received += bytes.len() as u64;
-                    let taken =
-                        tokio::task::block_in_place(|| inbox.receive(file as usize, chunk as usize, &bytes));
+                    let taken = block_in_place(|| inbox.receive(file as usize, chunk as usize, &bytes));
                     if let Err(error) = taken {
                         if let ReceiveError::Damaged { .. } = &error {
                             let damaged = CopyWant::Damaged(error.to_string());

@@ -35,6 +35,7 @@ use baton_model::{DatabaseId, PartitionId, TableId};
 use baton_replication::View;
 use baton_storage::{CatalogStore, DataStore, StoreError};
 use baton_transport::{Inbound, Outbound};
+use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 pub use self::disk::open_data;
@@ -65,12 +66,17 @@ pub enum LeafError {
     GarbledLog(PartitionId),
 }
 
+/// Writes of a leaf that are under way, at most: fewer than calls, so that a leaf whose writes all wait answers.
+const WRITES_MAX: usize = 6144;
+
 /// A leaf's instances.
 pub struct Leaf {
     context: Arc<Context>,
     store: Arc<DataStore>,
     copies: Arc<Copies>,
     turns: Turns,
+    /// A permit for each write that may be under way.
+    writing: Semaphore,
     instances: RwLock<BTreeMap<PartitionId, Arc<PartitionHandle>>>,
     /// Where primaries say that replicas keep them waiting.
     lag: LagReports,
@@ -109,6 +115,7 @@ impl Leaf {
             store,
             copies,
             turns: Turns::default(),
+            writing: Semaphore::new(WRITES_MAX),
             instances: RwLock::default(),
             lag,
             mark,

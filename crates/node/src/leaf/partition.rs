@@ -19,7 +19,7 @@ use baton_replication::{
 };
 use baton_storage::DataStore;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
@@ -37,6 +37,8 @@ use crate::wire::{InstanceStatus, decode, encode};
 
 /// What waits for the task, at most; who has more waits itself.
 const INBOX: usize = 4096;
+/// What one instance may have asked of the master aggregator at the same time.
+const PROPOSALS_MAX: usize = 4;
 /// Time passes for the core in steps of this.
 const TICK: Duration = Duration::from_millis(20);
 /// An instance that is at rest, and of which nothing came for [`REST_AFTER`], is told that time passes this rarely: a
@@ -150,6 +152,7 @@ impl PartitionHandle {
             drains: BTreeMap::new(),
             next_ticket: 0,
             durable: Arc::default(),
+            proposals: Arc::new(Semaphore::new(PROPOSALS_MAX)),
             pending: Vec::new(),
             instance,
         };
@@ -329,6 +332,8 @@ struct Task {
     drains: BTreeMap<u64, oneshot::Sender<Result<Lsn, HandOverError>>>,
     next_ticket: u64,
     durable: Arc<DurableMark>,
+    /// A permit for each proposal that may be under way at the master aggregator.
+    proposals: Arc<Semaphore>,
     /// What effects brought about, for the next step.
     pending: Vec<Event>,
 }
@@ -566,13 +571,10 @@ impl Task {
             }
             Effect::RequestSyncState { epoch, version, replica, state, reason } => {
                 let command = Command::SetSyncState { partition: id, epoch, version, replica, state, reason };
-                let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
-                tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
+                self.propose(command);
             }
             Effect::RequestSynced { epoch, version } => {
-                let command = Command::NoteSynced { partition: id, epoch, version };
-                let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
-                tokio::spawn(server::propose_at_master(Arc::clone(&self.context), entry));
+                self.propose(Command::NoteSynced { partition: id, epoch, version });
             }
             Effect::Serve(serving) => {
                 info!(partition = %id, epoch = %self.instance.epoch(), serving, "serves clients");
@@ -617,6 +619,18 @@ impl Task {
     }
 
     /// Reads the log for a replica beside this task: writes do not wait for a disk that reads what is long past.
+    /// Asks the master aggregator for something, unless too much was asked already and not answered: what is still wanted
+    /// then is asked for again.
+    fn propose(&self, command: Command) {
+        let Ok(permit) = Arc::clone(&self.proposals).try_acquire_owned() else { return };
+        let entry = Entry { statement: None, at_ms: server::wall_clock_ms(), command };
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move {
+            let _permit = permit;
+            server::propose_at_master(context, entry).await;
+        });
+    }
+
     fn read_log(&self, peer: NodeId, link: u64, from: Lsn) {
         let (store, inbox, id) = (Arc::clone(&self.store), self.inbox.clone(), self.instance.partition());
         tokio::task::spawn_blocking(move || {

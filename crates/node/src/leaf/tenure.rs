@@ -3,7 +3,7 @@
 //! It is made, with the locks of what is prepared, before anybody is served, and thrown away with the epoch; who waits
 //! for a lock in it is told at once. The rules are [`Participant`]'s; here its effects are carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +66,8 @@ struct Core {
     tickets: BTreeMap<u64, oneshot::Sender<Answer>>,
     next_ticket: u64,
     next_statement: u64,
+    /// Transactions whose home is being asked.
+    asking: BTreeSet<TransactionId>,
 }
 
 /// Who waits for a lock; it ends early if its transaction does.
@@ -120,6 +122,7 @@ impl Tenure {
             tickets: BTreeMap::new(),
             next_ticket: 0,
             next_statement: 0,
+            asking: BTreeSet::new(),
         };
         Ok(Arc::new(Self {
             context,
@@ -222,7 +225,10 @@ impl Tenure {
                     tokio::spawn(Arc::clone(self).write(transaction, write));
                 }
                 Effect::Ask { transaction, home } => {
-                    tokio::spawn(Arc::clone(self).ask_home(transaction, home));
+                    // One question at a time; what the core still wants to know it asks again.
+                    if core.asking.insert(transaction) {
+                        tokio::spawn(Arc::clone(self).ask_home(transaction, home));
+                    }
                 }
                 Effect::Granted(owners) => core.grant(owners),
                 Effect::Over(transaction) => {
@@ -293,12 +299,15 @@ impl Tenure {
 
     async fn ask_home(self: Arc<Self>, transaction: TransactionId, home: Home) {
         let catalog = self.context.catalog();
-        let Some(node) = catalog.serving(home.partition) else { return };
-        let request = Request::Inquire { transaction, place: home.place };
-        let call = Call::Transaction { partition: home.partition, request };
-        let answer = self.context.ask(&node.rpc_address(), &call, HOME_TIMEOUT).await;
-        debug!(partition = %self.partition, %transaction, ?answer, "home was asked how it ended");
-        if let Ok(Response::Transaction(answer)) = answer {
+        let mut answer = None;
+        if let Some(node) = catalog.serving(home.partition) {
+            let request = Request::Inquire { transaction, place: home.place };
+            let call = Call::Transaction { partition: home.partition, request };
+            answer = self.context.ask(&node.rpc_address(), &call, HOME_TIMEOUT).await.ok();
+            debug!(partition = %self.partition, %transaction, ?answer, "home was asked how it ended");
+        }
+        self.core().asking.remove(&transaction);
+        if let Some(Response::Transaction(answer)) = answer {
             self.step(Event::Told { transaction, answer });
         }
     }

@@ -82,7 +82,11 @@ impl Leaf {
         member: Membership,
     ) -> Result<WrittenWithin, DataRefusal> {
         let leaf = Arc::clone(self);
-        to_its_end(async move { leaf.write_as_member(request, member).await }).await
+        to_its_end(async move {
+            let _room = leaf.room_to_write()?;
+            leaf.write_as_member(request, member).await
+        })
+        .await
     }
 
     async fn write_as_member(

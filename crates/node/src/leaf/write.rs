@@ -19,6 +19,7 @@ use baton_model::{Blob, Datum, Key, StatementId, TableId, encode_row};
 use baton_replication::transaction::Overlay;
 use baton_replication::{Known, Mutation, StatementOutcome, Write, WriteError};
 use baton_sql::{Access, Change, CompiledChange};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::chunk::Chunk;
@@ -35,7 +36,23 @@ impl Leaf {
     /// [`DataRefusal`].
     pub async fn write(self: &Arc<Self>, request: WriteRequest) -> Result<u64, DataRefusal> {
         let instance = self.instance(request.partition)?;
-        to_its_end(async move { write(&instance, request).await }).await
+        let leaf = Arc::clone(self);
+        to_its_end(async move {
+            let _room = leaf.room_to_write()?;
+            write(&instance, request).await
+        })
+        .await
+    }
+}
+
+impl Leaf {
+    /// Writes may wait for a replica for as long as the master aggregator does not say otherwise. However many do, there is
+    /// room for calls that do not write.
+    ///
+    /// # Errors
+    /// [`DataRefusal::Busy`].
+    pub(super) fn room_to_write(&self) -> Result<SemaphorePermit<'_>, DataRefusal> {
+        self.writing.try_acquire().map_err(|_| DataRefusal::Busy)
     }
 }
 

@@ -87,6 +87,7 @@ impl Stage {
                 store,
                 copies,
                 turns: Turns::default(),
+                writing: Semaphore::new(WRITES_MAX),
                 instances,
                 lag,
                 mark,
