@@ -16,6 +16,7 @@ mod programs;
 mod root;
 mod setup;
 mod sim;
+mod tables;
 mod testing;
 mod verify;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::house::House;
-use crate::{checklist, checkout, floors, policies, setup};
+use crate::{checklist, checkout, floors, policies, setup, tables};
 
 /// A check: what it is called, how it is done, and what to do where it fails.
 struct Check {
@@ -22,6 +22,7 @@ const CHECKS: &[Check] = &[
     Check { name: "format", perform: format, remedy: "cargo fmt --all" },
     Check { name: "dependency directions", perform: directions, remedy: "see xtask/src/floors.rs" },
     Check { name: "checklist", perform: checklist::check, remedy: "see docs/checklist.md" },
+    Check { name: "tables", perform: tables::check, remedy: "add the row to docs/operations.md" },
     Check { name: "built-in policies", perform: || policies::build(true), remedy: "cargo xtask policies" },
     Check { name: "clippy", perform: clippy, remedy: "mend the warnings above" },
     Check { name: "docs", perform: docs, remedy: "mend the warnings above" },

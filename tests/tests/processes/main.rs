@@ -4,6 +4,7 @@
 //! Tests that need a cluster in the same shape share one; each finds it healed ([`stage`]).
 
 mod binary;
+mod by_hand;
 mod cases;
 mod chaos;
 mod classic;

@@ -11,38 +11,12 @@ use baton_tests::writers::{DATABASE, Plan};
 use baton_tests::{Client, Cluster, ClusterSpec, Load, Moment, Stray, StraySpec, Writers};
 
 use crate::stage::{
-    HEAL_BOUND, alone, another_master, event_about, events_since, leaf_with_primaries, master_and_others,
-    primaries_of, read_back, sharded_loads,
+    HEAL_BOUND, REFUSED, alone, another_master, event_about, events_since, instances, leaf_with_primaries,
+    master_and_others, primaries_of, primary_of, quoted, read_back, sharded_loads, state_of,
 };
 
 /// The longest that a client may wait for a write while its partition is handed over, with nothing else going on.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Refused as things are; see the table of errors.
-const REFUSED: u16 = 1706;
-
-fn quoted(cluster: &Cluster, leaf: &str) -> Result<String> {
-    let node = cluster.node(leaf)?;
-    Ok(format!("'{}':{}", node.host, node.port))
-}
-
-async fn instances(cluster: &Cluster) -> Result<Vec<Instance>> {
-    cluster.any_aggregator().await?.instances(DATABASE).await
-}
-
-/// The name of the leaf that is primary of a partition.
-async fn primary_of(cluster: &Cluster, ordinal: u64) -> Result<String> {
-    let found = instances(cluster).await?;
-    let primary = found.iter().find(|one| one.ordinal == ordinal && one.is_primary());
-    cluster.name_of_id(primary.context("it has none")?.node).context("its leaf has no name")
-}
-
-/// The state of a leaf as `SHOW LEAVES` prints it at the master aggregator.
-async fn state_of(client: &mut Client, cluster: &Cluster, leaf: &str) -> Result<String> {
-    let address = cluster.node(leaf)?.address();
-    let states = client.leaf_states().await?;
-    Ok(states.into_iter().find(|(of, _)| *of == address).context("it is not shown")?.1)
-}
-
 /// The primaries of each leaf.
 async fn spread(cluster: &Cluster) -> Result<Vec<usize>> {
     let mut counts = Vec::new();

@@ -3,14 +3,19 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use baton_tests::view::Event;
+use anyhow::{Context, Result, ensure};
+use baton_tests::view::{Event, Instance};
 use baton_tests::wait::{wait_until, wait_while_not};
 use baton_tests::writers::{DATABASE, Plan};
-use baton_tests::{Cluster, ClusterSpec, Journal, Load, Moment, Readback, Writers, on_cluster, scenario};
+use baton_tests::{
+    Client, Cluster, ClusterSpec, Journal, Load, Moment, Readback, Writers, on_cluster, scenario,
+};
 
 /// The longest that a hurt cluster may take until all its nodes are up and all replicas are in sync again.
 pub const HEAL_BOUND: Duration = Duration::from_secs(60);
+
+/// Refused as things are; see the table of errors.
+pub const REFUSED: u16 = 1706;
 
 /// The cluster that the last test left behind, with the name of its shape. One at a time: clusters in the background
 /// would disturb what is measured.
@@ -254,4 +259,29 @@ pub fn ensure_below(what: &str, measured: Duration, limit: Duration) -> Result<(
         limit.as_secs_f64()
     );
     Ok(())
+}
+
+/// A leaf as statements name it.
+pub fn quoted(cluster: &Cluster, leaf: &str) -> Result<String> {
+    let node = cluster.node(leaf)?;
+    Ok(format!("'{}':{}", node.host, node.port))
+}
+
+/// All instances of the database that the tests use.
+pub async fn instances(cluster: &Cluster) -> Result<Vec<Instance>> {
+    cluster.any_aggregator().await?.instances(DATABASE).await
+}
+
+/// The name of the leaf that is primary of a partition.
+pub async fn primary_of(cluster: &Cluster, ordinal: u64) -> Result<String> {
+    let found = instances(cluster).await?;
+    let primary = found.iter().find(|one| one.ordinal == ordinal && one.is_primary());
+    cluster.name_of_id(primary.context("it has none")?.node).context("its leaf has no name")
+}
+
+/// The state of a leaf as `SHOW LEAVES` prints it at the master aggregator.
+pub async fn state_of(client: &mut Client, cluster: &Cluster, leaf: &str) -> Result<String> {
+    let address = cluster.node(leaf)?.address();
+    let states = client.leaf_states().await?;
+    Ok(states.into_iter().find(|(of, _)| *of == address).context("it is not shown")?.1)
 }

@@ -318,8 +318,9 @@ impl Aggregator {
 mod tests {
     use super::*;
 
+    /// Checklist 11: whoever waited for it may have gone away.
     #[test]
-    fn checklist_11_a_hand_over_that_is_dropped_before_its_answer_stays_in_doubt() {
+    fn a_hand_over_that_is_dropped_before_its_answer_stays_in_doubt() {
         let (all, leaf) = (HandingOver::default(), NodeId(2));
         let later = Instant::now() + DOUBTED_AFTER;
         drop(all.begin(leaf, later));
