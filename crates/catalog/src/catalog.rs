@@ -26,11 +26,13 @@ pub struct Counters {
     pub(crate) event: u64,
     pub(crate) decision: u64,
     pub(crate) plan: u64,
+    /// When data that was committed was last given up: a database was dropped, or a primary was forced.
+    pub(crate) given_up_ms: u64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { node: 1, database: 1, table: 1, event: 1, decision: 1, plan: 1 }
+        Self { node: 1, database: 1, table: 1, event: 1, decision: 1, plan: 1, given_up_ms: 0 }
     }
 }
 
@@ -203,6 +205,14 @@ impl Catalog {
         let partition = self.partitions.get(&id)?;
         let node = self.nodes.get(&partition.primary)?;
         (node.is_online() && partition.has_able_primary()).then_some(node)
+    }
+
+    /// When data that was committed was last given up: a database was dropped, or an operator forced a primary. In
+    /// milliseconds since 1970 UTC, by the master aggregator's wall clock then; 0 if never. What partitions do not know of
+    /// a transaction from before that may have been known to those that are gone.
+    #[must_use]
+    pub fn given_up_ms(&self) -> u64 {
+        self.counters.given_up_ms
     }
 
     /// A global variable: what was set, or its default. None if there is no such variable.

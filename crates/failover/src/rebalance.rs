@@ -76,7 +76,8 @@ pub fn rebalance(catalog: &Catalog, database: &Database, wishes: &Wishes) -> Res
             catalog.partition_name(stuck.id)
         )));
     }
-    if moved.is_empty() {
+    // Nothing is balanced while no leaf and its counterpart are both online.
+    if moved.is_empty() || usable.is_empty() && wishes.without.is_empty() {
         return Ok(Vec::new());
     }
     let present: Vec<Present> = moved

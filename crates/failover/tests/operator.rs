@@ -300,6 +300,31 @@ fn a_leaf_is_emptied() {
     }
 }
 
+/// As after `REBALANCE PARTITIONS … FORCE` with a leaf away.
+#[test]
+fn nothing_is_balanced_while_no_pair_is_whole() {
+    let mut world = World::new(1, 1, 2);
+    world.create(1, ReplicationMode::Sync);
+    let partition = world.catalog.partitions().next().expect("there is one").clone();
+    let (primary, replica) = (partition.primary, *partition.replicas.keys().next().expect("it has one"));
+    world
+        .apply(&Command::SetSyncState {
+            partition: partition.id,
+            epoch: partition.epoch,
+            version: partition.version,
+            replica,
+            state: SyncState::Async,
+            reason: "test".into(),
+        })
+        .expect("its primary serves");
+    failed(&mut world, primary);
+    let (id, epoch, loss) = (partition.id, partition.epoch, "test".into());
+    world
+        .apply(&Command::ForcePrimary { partition: id, epoch, to: replica, loss })
+        .expect("nobody else could serve");
+    assert_eq!(plan(&world, &[]), vec![]);
+}
+
 /// The supervisor leaves alone what a plan has to do with, also between the plan's end and the removal of the leaf.
 #[test]
 fn the_only_leaf_of_its_group_is_emptied_and_stays_empty() {

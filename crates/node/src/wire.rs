@@ -292,6 +292,8 @@ pub struct TakeBackRequest {
     pub place: Place,
     /// What came after this statement goes.
     pub after: u32,
+    /// So many statements have been begun, and none of them comes again.
+    pub begun: u32,
 }
 
 /// What a primary knows of a transaction.

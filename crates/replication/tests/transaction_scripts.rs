@@ -209,11 +209,12 @@ impl Runner for Story {
                     Err(why) => refused(why),
                 }
             }
-            // back x1 1 at=e1w1 : what came after its first statement is taken back.
+            // back x1 1 2 at=e1w1 : of two statements, what came after the first is taken back.
             "back" => {
                 let after: u32 = words.get(1).ok_or("after which statement?")?.parse()?;
+                let begun: u32 = words.get(2).ok_or("of how many?")?.parse()?;
                 let (id, at) = (transaction(first)?, at.ok_or("at which place?")?);
-                match self.participant.take_back(self.now, id, at, after) {
+                match self.participant.take_back(self.now, id, at, (after, begun)) {
                     Ok(()) => String::new(),
                     Err(why) => refused(why),
                 }

@@ -71,6 +71,17 @@ fn a_transaction_over_several_partitions_is_seen_by_itself_and_by_others_after_i
         ensure!(amounts(&mut one).await?.len() == 21);
         ensure!(outcome(&mut other, &id).await? == "NOT COMMITTED");
         refused_with(1210, other.rows("SHOW TRANSACTION OUTCOME 'nonsense'").await)?;
+
+        // With its database goes what was known of it.
+        one.run("CREATE DATABASE gone PARTITIONS 2").await?;
+        one.run("CREATE TABLE gone.t (id BIGINT PRIMARY KEY)").await?;
+        one.run("BEGIN").await?;
+        let id = one.value("SELECT @@baton_transaction_id").await?;
+        one.run("INSERT INTO gone.t VALUES (1), (2), (3), (4)").await?;
+        one.run("COMMIT").await?;
+        ensure!(outcome(&mut other, &id).await? == "COMMITTED");
+        one.run("DROP DATABASE gone").await?;
+        ensure!(outcome(&mut other, &id).await? == "UNKNOWN");
         Ok(())
     });
 }

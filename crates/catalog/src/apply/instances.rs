@@ -128,6 +128,7 @@ impl Step<'_> {
         partition.epoch = epoch.next();
         partition.version += 1;
         self.changed.insert(RowKey::Partition(id));
+        self.give_up();
         self.forget_orphans(|copy| copy.partition == id && copy.node == to);
         if keeps {
             let copy = SetAside { partition: id, node: old, epoch };

@@ -165,6 +165,13 @@ impl Step<'_> {
         }
     }
 
+    /// Data that was committed is given up, and with it what it says of transactions.
+    fn give_up(&mut self) {
+        let last = &mut self.catalog.counters.given_up_ms;
+        *last = self.at_ms.max(*last);
+        self.changed.insert(RowKey::Counters);
+    }
+
     fn done(&self) -> Outcome {
         Ok(Reply::Done { index: self.catalog.index })
     }

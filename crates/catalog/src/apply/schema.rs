@@ -86,6 +86,7 @@ impl Step<'_> {
             return if if_exists { self.done() } else { Err(Rejection::NoSuchDatabase(name.into())) };
         };
         self.forget_database(id);
+        self.give_up();
         self.event(Severity::Notice, event_type::DATABASE_DROPPED, None, name.into());
         self.done()
     }

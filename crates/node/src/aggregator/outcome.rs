@@ -2,7 +2,8 @@
 //!
 //! Any aggregator can be asked. "Committed" is said as soon as one partition has it in its rows. "Not committed" takes
 //! more: that no aggregator runs it any more, and that every partition, asked after that, in the epochs of a catalog that
-//! is not older than the question, has nothing of it and has forgotten nothing as young.
+//! is not older than the question, has nothing of it and has forgotten nothing as young, and that no data was given up
+//! since it began.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::wire::{Knowledge, Request, Response};
 
 /// How long a node may take to say what it knows.
 const ASK: Duration = Duration::from_secs(3);
+
+/// The wall clocks of aggregators differ by no more.
+const CLOCKS_APART_MS: u64 = 1_000;
 
 /// What is known of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +81,12 @@ impl Aggregator {
         }
         if known.values().any(|knowledge| *knowledge == Some(Knowledge::Forgotten)) {
             return verdict("UNKNOWN", "It is so old that it may have been committed and forgotten");
+        }
+        let given_up_ms = catalog.given_up_ms();
+        if given_up_ms > 0 && transaction.begun_us() / 1000 <= given_up_ms.saturating_add(CLOCKS_APART_MS) {
+            let text =
+                "Since it began a database was dropped or a primary forced, and what that knew of it is gone";
+            return verdict("UNKNOWN", text);
         }
         verdict("NOT COMMITTED", "It was never committed, and will not be")
     }

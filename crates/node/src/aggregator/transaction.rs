@@ -382,6 +382,7 @@ impl Transaction {
                 transaction: self.id,
                 place: workspace.place,
                 after,
+                begun: self.statements,
             };
             let aggregator = &aggregator;
             async move { (request.partition, aggregator.take_back(request).await) }

@@ -148,14 +148,14 @@ impl Leaf {
     /// # Errors
     /// [`DataRefusal::RolledBack`], [`DataRefusal::NotPrimary`].
     pub fn take_back(&self, request: &TakeBackRequest) -> Result<WrittenWithin, DataRefusal> {
-        let TakeBackRequest { partition, transaction, place, after } = *request;
+        let TakeBackRequest { partition, transaction, place, after, begun } = *request;
         let tenure = self.instance(partition)?.tenure().ok_or(DataRefusal::NotPrimary)?;
         if place.epoch > tenure.epoch() {
             return Err(DataRefusal::NotPrimary);
         }
         let now = self.context.clock.now();
         let has_written = tenure.participant(|participant| {
-            participant.take_back(now, transaction, place, after)?;
+            participant.take_back(now, transaction, place, (after, begun))?;
             participant.workspace(transaction, place).map(|workspace| !workspace.is_empty())
         })?;
         Ok(WrittenWithin { place, affected_rows: 0, has_written })

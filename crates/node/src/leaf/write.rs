@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::chunk::Chunk;
 use super::overlay::overlaid;
 use super::partition::{Input, PartitionHandle};
+use super::runs::Run;
 use super::tenure::{StatementLock, Tenure, Waiting};
 use super::{Leaf, heavy};
 use crate::wire::{DataRefusal, WriteOperation, WriteRequest};
@@ -70,10 +71,25 @@ pub async fn to_its_end<T: Send + 'static>(
 }
 
 async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result<u64, DataRefusal> {
+    let run = instance.runs.begin(request.statement).await;
+    if let Some(answer) = run.earlier() {
+        return answer;
+    }
+    let answer = write_once(instance, request, &run).await;
+    if matches!(answer, Err(DataRefusal::Failed(_))) {
+        run.ended(answer.clone());
+    }
+    answer
+}
+
+async fn write_once(
+    instance: &Arc<PartitionHandle>,
+    request: WriteRequest,
+    run: &Run,
+) -> Result<u64, DataRefusal> {
     let tenure = instance.tenure().ok_or(DataRefusal::NotPrimary)?;
     let WriteRequest { statement, lock_wait_ms, operation, .. } = request;
     let patience = Duration::from_millis(lock_wait_ms);
-    let _run = instance.runs.begin(statement).await;
     let work = Work::of(operation)?;
     let keys = tenure.shown(work.keys(&tenure, &Overlay::new(), patience).await)?;
     let table = work.table();
@@ -87,6 +103,7 @@ async fn write(instance: &Arc<PartitionHandle>, request: WriteRequest) -> Result
     tenure.still_serves()?;
     let Made { mutations, affected_rows } = tenure.shown(made)?;
     if mutations.is_empty() {
+        run.ended(Ok(affected_rows));
         return Ok(affected_rows);
     }
     let write = Write { statement, affected_rows, mutations };

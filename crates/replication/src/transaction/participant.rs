@@ -19,7 +19,7 @@ use baton_model::{
 
 use super::message::{Answer, Home, Origin, Place, Request};
 use super::rows::{self, Decided, Prepared};
-use super::workspace::{Overlay, TooLarge, Workspace};
+use super::workspace::{NotPut, Overlay, Workspace};
 use crate::locks::{Grant, LockTable, Owner, RowKey};
 use crate::record::{Mutation, Write};
 
@@ -75,9 +75,13 @@ pub enum Refused {
     HandingOver,
 }
 
-impl From<TooLarge> for Refused {
-    fn from(_: TooLarge) -> Self {
-        Self::TooLarge
+impl From<NotPut> for Refused {
+    fn from(why: NotPut) -> Self {
+        match why {
+            NotPut::TooLarge => Self::TooLarge,
+            // Whoever sent it has gone on, and hears no answer.
+            NotPut::Late => Self::Gone,
+        }
     }
 }
 
@@ -375,7 +379,7 @@ impl Participant {
         Ok(entry.work.put(statement, keep, mutations, affected_rows)?)
     }
 
-    /// Takes back what statements after this one did. Locks stay.
+    /// Takes back what statements after this one did, of as many as have been begun. Locks stay.
     ///
     /// # Errors
     /// [`Refused::Gone`].
@@ -384,11 +388,11 @@ impl Participant {
         now: Instant,
         transaction: TransactionId,
         place: Place,
-        after: u32,
+        (after, begun): (u32, u32),
     ) -> Result<(), Refused> {
         let entry = self.open(transaction, place)?;
         entry.touched = now;
-        entry.work.take_back(after);
+        entry.work.take_back(after, begun);
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct Workspace {
     undo_bytes: usize,
     /// The newest statement, and how many rows it affected.
     newest: Option<(u32, u64)>,
+    /// Statements up to this one are over: a copy of one that comes late does nothing.
+    over: u32,
 }
 
 /// What was there before a mutation.
@@ -35,9 +37,14 @@ struct Undo {
     before: Option<Option<Blob>>,
 }
 
-/// It would be larger than a record can be.
+/// Why something is not put in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooLarge;
+pub enum NotPut {
+    /// It would be larger than a record can be.
+    TooLarge,
+    /// Its statement is over: this is a late copy of a request.
+    Late,
+}
 
 fn bytes_of(key: &Key, row: Option<&Blob>) -> usize {
     16 + key.len() + row.map_or(0, |row| row.len())
@@ -47,18 +54,21 @@ impl Workspace {
     /// What a statement does. Of statements before `keep`, nothing needs to be taken back any more.
     ///
     /// # Errors
-    /// `TooLarge`; then nothing has changed.
+    /// [`NotPut`]; then nothing has changed.
     pub fn put(
         &mut self,
         statement: u32,
         keep: u32,
         mutations: Vec<Mutation>,
         affected_rows: u64,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), NotPut> {
+        if statement <= self.over {
+            return Err(NotPut::Late);
+        }
         self.forget_before(keep);
         let added: usize = mutations.iter().map(Mutation::bytes).sum();
         if self.bytes + added > RECORD_BYTES_MAX || self.undo_bytes + added > 2 * RECORD_BYTES_MAX {
-            return Err(TooLarge);
+            return Err(NotPut::TooLarge);
         }
         for Mutation { table, key, row } in mutations {
             self.bytes += bytes_of(&key, row.as_ref());
@@ -71,6 +81,8 @@ impl Workspace {
             self.undo.push(undo);
         }
         self.newest = Some((statement, affected_rows));
+        // A transaction's statements come one after the other.
+        self.over = statement - 1;
         Ok(())
     }
 
@@ -80,8 +92,9 @@ impl Workspace {
         self.newest.filter(|(newest, _)| *newest == statement).map(|(_, rows)| rows)
     }
 
-    /// Takes back what statements after this one did.
-    pub fn take_back(&mut self, after: u32) {
+    /// Takes back what statements after this one did; `begun` have been begun so far, and none of these comes again.
+    pub fn take_back(&mut self, after: u32, begun: u32) {
+        self.over = self.over.max(begun);
         while let Some(undo) = self.undo.pop_if(|undo| undo.statement > after) {
             self.undo_bytes -= undo.bytes();
             let Undo { table, key, before, .. } = undo;
@@ -161,11 +174,14 @@ mod tests {
         let after_one = workspace.clone();
         workspace.put(2, 1, vec![set(1, b"uno"), delete(2), set(3, b"tre")], 3).unwrap();
         assert_eq!(workspace.answer_to(2), Some(3));
-        workspace.take_back(1);
+        workspace.take_back(1, 2);
         assert_eq!(workspace.mutations(), after_one.mutations());
         assert_eq!((workspace.bytes, workspace.undo_bytes), (after_one.bytes, after_one.undo_bytes));
-        assert_eq!(workspace.answer_to(2), None, "it can be carried out again");
-        workspace.take_back(0);
+        assert_eq!(workspace.answer_to(2), None, "it was taken back");
+        assert_eq!(workspace.put(2, 1, vec![set(4, b"late")], 1), Err(NotPut::Late));
+        workspace.put(3, 1, vec![set(4, b"four")], 1).unwrap();
+        assert_eq!(workspace.put(1, 1, vec![set(5, b"late")], 1), Err(NotPut::Late));
+        workspace.take_back(0, 3);
         assert!(workspace.is_empty());
         assert_eq!((workspace.bytes, workspace.undo_bytes), (0, 0));
     }
@@ -177,9 +193,9 @@ mod tests {
             workspace.put(statement, statement, vec![set(1, &[0; 1000])], 1).unwrap();
         }
         assert_eq!(workspace.undo.len(), 1);
-        workspace.take_back(98);
+        workspace.take_back(98, 99);
         assert_eq!(workspace.mutations(), [set(1, &[0; 1000])]);
-        workspace.take_back(0);
+        workspace.take_back(0, 99);
         assert_eq!(workspace.mutations().len(), 1, "it was said that nobody would");
     }
 
@@ -189,7 +205,7 @@ mod tests {
         let big = vec![0; RECORD_BYTES_MAX / 2];
         workspace.put(1, 1, vec![set(1, &big)], 1).unwrap();
         let before = workspace.clone();
-        assert_eq!(workspace.put(2, 2, vec![set(2, &big)], 1), Err(TooLarge));
+        assert_eq!(workspace.put(2, 2, vec![set(2, &big)], 1), Err(NotPut::TooLarge));
         assert_eq!(workspace.mutations(), before.mutations());
     }
 }

@@ -321,6 +321,20 @@ async fn a_retry_whose_rows_others_hold_is_answered_at_once() {
 }
 
 /// Checklist 13: a replica answers no reads at all, so nobody sees writes in another order than they were committed in.
+/// S12: its client was told that nothing was done, and a copy of the request comes late.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_without_a_change_ends_so_again_whatever_has_changed_meanwhile() {
+    let stage = Stage::new().await;
+    assert_eq!(stage.write(1, delete_all()).await, Ok(0));
+    stage.insert(2, vec![row(1, 1)]).await.unwrap();
+    let again = stage.insert(3, vec![row(1, 1)]).await.unwrap_err();
+    assert_eq!(code(&again), Some(ErrorCode::DuplicateEntry));
+    assert_eq!(stage.write(1, delete_all()).await, Ok(0), "it is that statement, and not another one");
+    assert_eq!(stage.write(4, delete_all()).await, Ok(1));
+    assert_eq!(stage.insert(3, vec![row(1, 1)]).await, Err(again));
+    assert_eq!(stage.get(1..2).await.unwrap(), [None]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_primary_any_more_neither_reads_nor_writes() {
     let stage = Stage::new().await;

@@ -60,9 +60,15 @@ async fn a_transaction_sees_what_it_wrote_and_nobody_else_does_before_its_commit
     assert!(!stage.get_within(TRANSACTION, place, 1).await && stage.get_within(TRANSACTION, place, 3).await);
     assert!(stage.has(1).await && !stage.has(3).await);
 
-    let back = TakeBackRequest { partition: PARTITION, transaction: TRANSACTION, place, after: 1 };
+    let back = TakeBackRequest { partition: PARTITION, transaction: TRANSACTION, place, after: 1, begun: 3 };
     assert!(stage.leaf.take_back(&back).unwrap().has_written);
     assert!(stage.get_within(TRANSACTION, place, 1).await && !stage.get_within(TRANSACTION, place, 3).await);
+    assert_eq!(
+        stage.put(TRANSACTION, 3, &[3]).await,
+        Err(DataRefusal::RolledBack),
+        "a copy of it comes late"
+    );
+    assert!(!stage.get_within(TRANSACTION, place, 3).await);
 
     let commit = || Request::Commit { transaction: TRANSACTION, place, prepared: vec![] };
     assert_eq!(stage.end(commit()).await, Answer::Committed);
