@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use baton_model::limits::{LEAF_READ_LEASE_MARGIN_MS, LEAF_READ_LEASE_MS};
-use baton_model::{CatalogIndex, Instant, NodeId};
+use baton_model::{CatalogIndex, Instant, NodeId, mutated};
 use serde::{Deserialize, Serialize};
 
 /// How long a lease lasts, from the pong that it answers.
@@ -64,7 +64,7 @@ impl Lease {
     /// Whether somebody who has applied the catalog up to this index may read at this moment.
     #[must_use]
     pub fn holds(&self, now: Instant, applied: CatalogIndex) -> bool {
-        self.until(applied).is_some_and(|until| now < until)
+        self.until(applied).is_some_and(|until| now < until || mutated!(ReadWithoutLease))
     }
 
     /// Until when, not included, somebody who has applied the catalog up to this index may read; None if nothing was

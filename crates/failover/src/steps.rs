@@ -82,6 +82,10 @@ pub fn next(catalog: &Catalog, step: &PlanStep, caught_up: &dyn Fn(NodeId, Parti
             _ if !is_online(step.target) => target_is_gone(),
             _ if !served => unserved(),
             Some(InstanceRole::Replica(SyncState::Sync)) => Next::HandOver { partition: id, to: step.target },
+            // No replica of it rises any more, and a plan that waits for one would keep every other one from beginning.
+            Some(InstanceRole::Replica(_)) if database.replication == ReplicationMode::Async => {
+                Next::Failed("with ASYNC REPLICATION no replica is in sync, so its primary stays".into())
+            }
             Some(InstanceRole::Replica(_)) => Next::Wait(format!("the replica on {address} is not in sync")),
         },
         PlanAction::Drop => take_away(catalog, database, step, step.target),

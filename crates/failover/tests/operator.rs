@@ -492,6 +492,25 @@ fn a_step_waits_for_what_is_not_in_sync_and_ends_when_it_cannot_be_done() {
     assert!(matches!(now(&world, &step), Next::Failed(_)));
 }
 
+/// Whoever waits for what never comes keeps every other plan of the database from beginning.
+#[test]
+fn a_primary_is_not_to_move_any_more_once_its_replicas_are_never_in_sync() {
+    let mut world = World::new(1, 1, 2);
+    world.create(2, ReplicationMode::Sync);
+    let partition = world.catalog.partitions().next().expect("it is there").clone();
+    let target = *partition.replicas.keys().next().expect("it has one");
+    let (action, from) = (PlanAction::PromoteWithRepoint, Some(partition.primary));
+    let step = NewStep { action, ordinal: partition.id.ordinal, target, from, phase: 2 };
+    begin(&mut world, PlanKind::Rebalance, &[], &[step]);
+    let replication = Some(ReplicationMode::Async);
+    world
+        .apply(&Command::AlterDatabase { name: "db".into(), replication, durability: None })
+        .expect("it is served");
+    let plan = world.catalog.plans().next().expect("it goes on").id;
+    let step = world.catalog.plan_steps(plan).next().expect("it has one");
+    assert!(matches!(next(&world.catalog, step, &|_, _| true), Next::Failed(_)));
+}
+
 #[test]
 fn an_orphan_stays_while_its_partition_has_no_primary() {
     let mut world = World::new(2, 2, 2);

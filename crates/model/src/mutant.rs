@@ -55,11 +55,17 @@ mod on {
         LoseHistory,
         /// A retry is executed again (S12).
         ForgetOutcomes,
+        /// Who has a transaction prepared gives it up by itself after a time-out (S9).
+        DecideByTimeout,
+        /// A new primary does not lock the rows of what is prepared (S9).
+        UnlockPrepared,
+        /// A lease that has ended counts.
+        ReadWithoutLease,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 10] = [
+        pub const ALL: [Self; 13] = [
             Self::AckBeforeInSync,
             Self::AckBeforeDurable,
             Self::SkipEpochCheck,
@@ -70,6 +76,9 @@ mod on {
             Self::CountUnsentPings,
             Self::LoseHistory,
             Self::ForgetOutcomes,
+            Self::DecideByTimeout,
+            Self::UnlockPrepared,
+            Self::ReadWithoutLease,
         ];
 
         /// Breaks this rule in this thread, or none.

@@ -99,6 +99,12 @@ impl LockTable {
         self.held.get(row) == Some(&Owner::Transaction(transaction))
     }
 
+    /// How many rows are locked.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// How many owners wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

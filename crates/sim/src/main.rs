@@ -245,9 +245,11 @@ fn told(violation: &Violation) -> String {
 
 fn summary(report: &Report) -> String {
     let [written, read, undone, unknown] = report.statements;
+    let [committed, rolled_back, in_doubt] = report.transactions;
     format!(
         "seed {}: {} s, rest after {} s, {} events, {} faults; {written} written, {read} read, {undone} undone, \
-         {unknown} unknown; digest {:016x}; {}",
+         {unknown} unknown; transactions: {committed} committed, {rolled_back} rolled back, {in_doubt} unknown; \
+         digest {:016x}; {}",
         report.seed,
         report.simulated / S,
         report.rested_after / S,
@@ -262,7 +264,7 @@ fn totals(reports: &[Report], took: Duration) -> String {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     format!(
         "sim: {} seeds in {:.0} s: {} simulated s, {} faults, {} events; {} written, {} read, {} undone, {} unknown; \
-         rest after {} s at most; {} partitions left to their operator",
+         transactions: {} committed, {} rolled back, {} unknown; rest after {} s at most; {} partitions left to their operator",
         reports.len(),
         took.as_secs_f64(),
         sum(|r| r.simulated) / S,
@@ -272,6 +274,9 @@ fn totals(reports: &[Report], took: Duration) -> String {
         sum(|r| r.statements[1]),
         sum(|r| r.statements[2]),
         sum(|r| r.statements[3]),
+        sum(|r| r.transactions[0]),
+        sum(|r| r.transactions[1]),
+        sum(|r| r.transactions[2]),
         reports.iter().map(|report| report.rested_after).max().unwrap_or_default() / S,
         sum(|r| r.given_up as u64),
     )
@@ -283,6 +288,7 @@ struct Speed {
     simulated_s: f64,
     core_s: f64,
     statements: u64,
+    transactions: u64,
 }
 
 fn speed() -> Speed {
@@ -297,6 +303,7 @@ fn speed() -> Speed {
         simulated_s: report.simulated as f64 / S as f64,
         core_s,
         statements: report.statements.iter().sum(),
+        transactions: report.transactions.iter().sum(),
     }
 }
 
@@ -310,9 +317,10 @@ fn told_speed(speed: Speed) -> String {
     let rate = speed.simulated_s / speed.core_s;
     let goal = if rate >= SPEED_MIN { "" } else { ", which is below its goal" };
     format!(
-        "speed: {rate:.0} simulated seconds of 3 aggregators and 4 leaves, at {:.0} statements a second, per second of \
-         one core{goal} ({SPEED_MIN:.0})",
-        speed.statements as f64 / speed.simulated_s
+        "speed: {rate:.0} simulated seconds of 3 aggregators and 4 leaves, at {:.0} statements and {:.1} transactions a \
+         second, per second of one core{goal} ({SPEED_MIN:.0})",
+        speed.statements as f64 / speed.simulated_s,
+        speed.transactions as f64 / speed.simulated_s
     )
 }
 
@@ -334,7 +342,7 @@ fn json(reports: &[Report], speed: Option<Speed>) -> String {
         format!(r#","simulated_s_per_core_s":{:.0}"#, speed.simulated_s / speed.core_s)
     });
     format!(
-        r#"{{"seeds":{},"failures":[{}],"simulated_us":{},"faults":{},"events":{},"written":{},"read":{},"undone":{},"unknown":{},"rested_after_us_max":{},"given_up":{}{speed}}}"#,
+        r#"{{"seeds":{},"failures":[{}],"simulated_us":{},"faults":{},"events":{},"written":{},"read":{},"undone":{},"unknown":{},"committed":{},"rolled_back":{},"in_doubt":{},"rested_after_us_max":{},"given_up":{}{speed}}}"#,
         reports.len(),
         failures.join(","),
         sum(|r| r.simulated),
@@ -344,6 +352,9 @@ fn json(reports: &[Report], speed: Option<Speed>) -> String {
         sum(|r| r.statements[1]),
         sum(|r| r.statements[2]),
         sum(|r| r.statements[3]),
+        sum(|r| r.transactions[0]),
+        sum(|r| r.transactions[1]),
+        sum(|r| r.transactions[2]),
         reports.iter().map(|report| report.rested_after).max().unwrap_or_default(),
         sum(|r| r.given_up as u64),
     )

@@ -3,11 +3,14 @@
 //! To add a fault: a variant of [`Fault`] with a name in [`Fault::ALL`], what it does in `strike`, and how it goes away
 //! as a `Cure`. At the end [`World::heal_all`] brings every cure that is still due.
 
+mod ambush;
+mod operators;
+
 use std::collections::BTreeMap;
 
-use baton_catalog::{Command, Entry};
-use baton_model::{NodeId, PartitionId};
+use baton_model::PartitionId;
 
+pub use self::ambush::Moment;
 use crate::kernel::{MS, Rng, S, Time};
 use crate::world::{DiskWeather, End, Event, LEASE, Purpose, World};
 
@@ -28,6 +31,8 @@ pub enum Fault {
     KillMasterAndLeaf,
     /// The whole cluster loses power.
     PowerCutAll,
+    /// Somebody who has a part in a commit is lost in the middle of it, or a leaf in the middle of a write.
+    AmbushCommit,
     /// A leaf's process is stopped, and goes on later: an old primary wakes up.
     PauseLeaf,
     /// An aggregator's process is stopped, often the master's.
@@ -46,6 +51,8 @@ pub enum Fault {
     IsolateOneWay,
     /// The cluster falls into two halves.
     Netsplit,
+    /// A leaf and an aggregator can reach each other and nobody else, and clients who do not know go on there.
+    Strand,
     /// Leaves can reach each other, but not the aggregators.
     CutLeavesFromMaster,
     /// A way comes and goes.
@@ -57,6 +64,8 @@ pub enum Fault {
     SlowWay,
     /// Connections break.
     BreakConnections,
+    /// Connections break under calls: what was asked is done, and whoever asked does not hear it, and asks again.
+    BreakCalls,
     /// An observer's host takes no pings for a node.
     Clog,
     /// Requests of leaves to the master aggregator come late, and some come twice.
@@ -73,6 +82,12 @@ pub enum Fault {
     BindPolicy,
     /// An operator hands the master's office over.
     TransferMaster,
+    /// An operator makes a replica the primary, as planned.
+    PromotePartition,
+    /// An operator has the instances of a database balanced or completed, or stops that.
+    Rebalance,
+    /// An operator changes what a database promises.
+    AlterDatabase,
     /// An operator creates a database, or drops one that was created so.
     CreateOrDropDatabase,
     /// An operator adds a replica of a partition.
@@ -83,7 +98,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 38] = [
         Self::KillLeaf,
         Self::RestartLeaf,
         Self::PowerCutLeaf,
@@ -100,6 +115,7 @@ impl Fault {
         Self::Isolate,
         Self::IsolateOneWay,
         Self::Netsplit,
+        Self::Strand,
         Self::CutLeavesFromMaster,
         Self::Flap,
         Self::FlapReplication,
@@ -113,9 +129,14 @@ impl Fault {
         Self::SetVariable,
         Self::BindPolicy,
         Self::TransferMaster,
+        Self::PromotePartition,
+        Self::Rebalance,
+        Self::AlterDatabase,
         Self::CreateOrDropDatabase,
         Self::AddReplica,
         Self::SwitchOff,
+        Self::AmbushCommit,
+        Self::BreakCalls,
     ];
 }
 
@@ -125,8 +146,16 @@ impl Fault {
     pub fn weight(self) -> u32 {
         match self {
             // Two of what it brings about must meet before anything is wrong.
-            Self::FlapReplication => 5,
-            Self::PowerCutAll | Self::AddReplica | Self::CreateOrDropDatabase => 1,
+            Self::FlapReplication => 12,
+            // A statement must be on its way, and neither done nor given up.
+            Self::RestartLeaf => 10,
+            // The policy must notice, a client must write elsewhere, and another one must ask here.
+            Self::Strand => 6,
+            Self::AmbushCommit => 6,
+            Self::PromotePartition => 4,
+            // Most of the time there is nothing to do.
+            Self::Rebalance => 6,
+            Self::PowerCutAll | Self::CreateOrDropDatabase => 1,
             _ => 2,
         }
     }
@@ -143,11 +172,16 @@ enum Cure {
     Heal(Vec<(usize, usize)>),
     /// Heals, and cuts again after a while, so many times. A cut lasts so long at most.
     Flap(usize, usize, u32, Time),
+    /// The same between a replica and its primary, which waits for so long.
+    FlapReplication(usize, usize, u32, Time),
     Quicken(Vec<(usize, usize)>),
     Unclog(usize, usize),
     RequestsInTime,
+    CallsHold,
     Spin(usize),
     SwitchOn(&'static str),
+    /// An ambush: it is no cure, and strikes while faults come.
+    Lose(usize, ambush::Loss),
 }
 
 /// What happened to the world, and what is yet to be made good.
@@ -159,15 +193,27 @@ pub struct Nemesis {
     clogged: Vec<(usize, usize)>,
     /// How late requests to the master aggregator may come; 0 if they come in time.
     late_requests: Time,
+    /// An aggregator keeps copies of all requests from the first time on and sends them on, in their order, at the second.
+    copies: Option<(Time, Time)>,
     /// When a clock last did what a clock should not.
     clock_disturbed: Option<Time>,
+    /// When the clock of an aggregator last jumped.
+    lender_jumped: Option<Time>,
     databases: u64,
+    ambush: Option<ambush::Ambush>,
+    /// How many of a thousand calls break.
+    calls_break: u64,
+    statements: u128,
     /// Whether faults still come.
     pub active: bool,
     /// How many there were.
     pub faults: u64,
 }
 
+/// A policy that is not patient notices within this.
+const NOTICED: Time = 3 * S;
+/// Statements of operators have ids from here on.
+const OPERATORS: u128 = 1 << 101;
 /// The number of the event that draws a fault.
 const DRAW: u64 = 0;
 
@@ -181,8 +227,13 @@ impl Nemesis {
             next: DRAW,
             clogged: Vec::new(),
             late_requests: 0,
+            copies: None,
             clock_disturbed: None,
+            lender_jumped: None,
             databases: 0,
+            ambush: None,
+            calls_break: 0,
+            statements: 0,
             active: true,
             faults: 0,
         }
@@ -195,14 +246,28 @@ impl Nemesis {
     }
 
     /// How late the copies of a request come, beside the way: one copy, or two.
-    pub fn lateness(&mut self) -> [Option<Time>; 2] {
+    pub fn lateness(&mut self, now: Time) -> [Option<Time>; 2] {
+        if let Some((from, until)) = self.copies.filter(|(from, until)| (from..until).contains(&&now)) {
+            return [Some(0), Some(until - now + (now - from) / 8)];
+        }
         match self.late_requests {
             0 => [Some(0), None],
             most => [Some(self.rng.below(most)), self.rng.coin().then(|| self.rng.below(most))],
         }
     }
 
-    /// Whether a clock jumped or stood still so lately that leases may be wrong.
+    /// Whether the connection of a call breaks now.
+    pub fn breaks_call(&mut self) -> bool {
+        self.calls_break > 0 && self.rng.per_mille(self.calls_break)
+    }
+
+    /// Whether the clock of an aggregator jumped since then, or so shortly before that what it had lent went on.
+    #[must_use]
+    pub fn a_lender_jumped_since(&self, since: Time) -> bool {
+        self.lender_jumped.is_some_and(|at| since < at + 4 * LEASE)
+    }
+
+    /// Whether a clock jumped or stood still so lately that the control group's leases may be wrong.
     #[must_use]
     pub fn clocks_are_disturbed(&self, now: Time) -> bool {
         self.clock_disturbed.is_some_and(|at| now < at + 4 * LEASE)
@@ -288,21 +353,45 @@ impl World {
                     self.cure_after(after, Cure::Flap(a, b, times - 1, longest));
                 }
             }
+            Cure::FlapReplication(a, b, times, timeout) => {
+                let heals = self.net.is_cut(a, b) || times == 0;
+                for (from, to) in [(a, b), (b, a)] {
+                    if heals { self.heal(from, to) } else { self.cut(from, to) }
+                }
+                if times == 0 {
+                    return;
+                }
+                let longest = if heals { S } else { 3 * timeout };
+                let after = self.nemesis.rng.between(50 * MS, longest);
+                if heals {
+                    // What they ask for now comes a second time when they have lost each other for long.
+                    let late = timeout + self.nemesis.rng.below(2 * timeout);
+                    let kept = self.nemesis.rng.per_mille(700);
+                    self.nemesis.copies = kept.then_some((self.now, self.now + after + late));
+                }
+                self.cure_after(after, Cure::FlapReplication(a, b, times - 1, timeout));
+            }
             Cure::Quicken(ways) => ways.into_iter().for_each(|(from, to)| self.net.slow_down(from, to, 0)),
             Cure::RequestsInTime => self.nemesis.late_requests = 0,
+            Cure::CallsHold => self.nemesis.calls_break = 0,
             Cure::Unclog(from, to) => self.nemesis.clogged.retain(|way| *way != (from, to)),
             Cure::Spin(node) => self.nodes[node].disk_weather.slower = 0,
             Cure::SwitchOn(name) => self.switch(name, "ON"),
+            Cure::Lose(node, how) => self.lose(node, how),
         }
     }
 
     /// Everything is made good, in the order in which it was done.
     pub fn heal_all(&mut self) {
         self.nemesis.active = false;
+        self.nemesis.copies = None;
         self.tell(|| "the faults are over".to_owned());
         for cure in std::mem::take(&mut self.nemesis.cures).into_values() {
             match cure {
-                Cure::Flap(a, b, ..) => self.cure(Cure::Heal(vec![(a, b), (b, a)])),
+                Cure::Lose(..) => {}
+                Cure::Flap(a, b, ..) | Cure::FlapReplication(a, b, ..) => {
+                    self.cure(Cure::Heal(vec![(a, b), (b, a)]))
+                }
                 cure => self.cure(cure),
             }
         }
@@ -331,6 +420,17 @@ impl World {
         self.nemesis.rng.below(self.nodes.len() as u64) as usize
     }
 
+    /// A leaf and an aggregator through which somebody reads there, if anybody does.
+    fn random_read(&mut self) -> (usize, usize) {
+        let (leaf, aggregator) = (self.random_leaf(), self.random_aggregator());
+        let reads: Vec<(usize, PartitionId)> = self.workload.reads().collect();
+        if reads.is_empty() {
+            return (leaf, aggregator);
+        }
+        let (at, partition) = self.nemesis.rng.pick(&reads);
+        (self.catalog().partition(partition).map_or(leaf, |known| World::position(known.primary)), at)
+    }
+
     fn random_pair(&mut self) -> (usize, usize) {
         let a = self.random_node();
         let b = (a + 1 + self.nemesis.rng.below(self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
@@ -338,12 +438,18 @@ impl World {
     }
 
     fn cut_ways(&mut self, what: Fault, ways: Vec<(usize, usize)>) {
+        self.cut_for(what, ways, 1, 0);
+    }
+
+    /// For so many times as long as faults last, and more.
+    fn cut_for(&mut self, what: Fault, ways: Vec<(usize, usize)>, times: Time, more: Time) {
         let ways: Vec<_> = ways.into_iter().filter(|(from, to)| !self.net.is_cut(*from, *to)).collect();
         self.tell(|| format!("fault {what:?}: cut {}", printed(&ways)));
         for (from, to) in &ways {
             self.cut(*from, *to);
         }
-        self.cure_later(Cure::Heal(ways));
+        let after = times * self.length() + more;
+        self.cure_after(after, Cure::Heal(ways));
     }
 
     fn kill(&mut self, node: usize, power: bool) {
@@ -390,12 +496,16 @@ impl World {
             }
             Fault::PowerCutAll => (0..self.nodes.len()).for_each(|node| self.kill(node, true)),
             Fault::PauseLeaf | Fault::PauseAggregator | Fault::Sleep => self.stop_process(fault),
+            Fault::AmbushCommit => self.lie_in_wait(),
             Fault::ClockJump => {
                 let node = self.random_node();
                 let by = self.nemesis.rng.between(10 * MS, 40 * S);
                 let now = self.now;
                 self.nodes[node].clock.jump(now, by);
                 self.nemesis.clock_disturbed = Some(now);
+                if self.aggregators().contains(&node) {
+                    self.nemesis.lender_jumped = Some(now);
+                }
                 self.tell(|| format!("the clock of n{} jumps by {} ms", node + 1, by / MS));
             }
             Fault::CutPair => {
@@ -423,6 +533,15 @@ impl World {
                     .collect();
                 self.cut_ways(fault, ways);
             }
+            Fault::Strand => {
+                let (leaf, aggregator) = self.random_read();
+                let stranded = |node: &usize| [leaf, aggregator].contains(node);
+                let others: Vec<usize> = (0..self.nodes.len()).filter(|node| !stranded(node)).collect();
+                let ways = others.into_iter().flat_map(|other| {
+                    [(leaf, other), (other, leaf), (aggregator, other), (other, aggregator)]
+                });
+                self.cut_for(fault, ways.collect(), 3, NOTICED);
+            }
             Fault::CutLeavesFromMaster => {
                 let master = self.random_aggregator();
                 let leaves = self.leaves().filter(|leaf| leaf % 2 == master % 2 || master == 0);
@@ -446,7 +565,7 @@ impl World {
                 self.tell(|| format!("fault FlapReplication: between n{} and n{}", a + 1, b + 1));
                 let timeout = self.catalog().number("sync_replica_timeout_ms") * MS;
                 let times = self.nemesis.rng.between(4, 12) as u32;
-                self.cure_after(1, Cure::Flap(a, b, times, 3 * timeout));
+                self.cure_after(1, Cure::FlapReplication(a, b, times, timeout));
                 // What was asked for while they heard each other may come when they do not.
                 if self.nemesis.rng.per_mille(700) {
                     self.nemesis.late_requests = 4 * timeout;
@@ -468,6 +587,12 @@ impl World {
                         self.break_connection(conn, purpose, ends);
                     }
                 }
+            }
+            Fault::BreakCalls => {
+                self.nemesis.calls_break = self.nemesis.rng.pick(&[20, 100, 400]);
+                let per_mille = self.nemesis.calls_break;
+                self.tell(|| format!("fault BreakCalls: {per_mille} of a thousand"));
+                self.cure_later(Cure::CallsHold);
             }
             Fault::Clog => {
                 let (observer, node) = (self.random_aggregator(), self.random_node());
@@ -506,6 +631,9 @@ impl World {
             Fault::SetVariable
             | Fault::BindPolicy
             | Fault::TransferMaster
+            | Fault::PromotePartition
+            | Fault::Rebalance
+            | Fault::AlterDatabase
             | Fault::CreateOrDropDatabase
             | Fault::AddReplica
             | Fault::SwitchOff => self.operator_acts(fault),
@@ -539,99 +667,6 @@ impl World {
                 self.counts_on(other, partition.id) && chronicle.is_none_or(|known| known.is_had_by(copy))
             })
         })
-    }
-
-    // ---- operators
-
-    fn operator_says(&mut self, command: Command) {
-        let Some(master) = self.acting_leaders().first().map(|id| World::position(*id)) else { return };
-        let text = crate::story::command(&command);
-        self.tell(|| format!("an operator at n{}: {text}", master + 1));
-        let entry = Entry { statement: None, at_ms: self.now / MS, command };
-        self.propose_for_operator(master, entry);
-    }
-
-    fn switch(&mut self, name: &str, value: &str) {
-        self.operator_says(Command::SetVariable { name: name.to_owned(), value: value.to_owned() });
-    }
-
-    /// An operator who was not heard, or overtaken by what he said before, says it again.
-    pub fn insist(&mut self) {
-        for name in SWITCHES {
-            if !self.catalog().switch(name) {
-                self.switch(name, "ON");
-            }
-        }
-    }
-
-    fn operator_acts(&mut self, fault: Fault) {
-        let rng = &mut self.nemesis.rng;
-        match fault {
-            Fault::SetVariable => {
-                let (name, value) = rng.pick(&[
-                    ("sync_replica_timeout_ms", "200"),
-                    ("sync_replica_timeout_ms", "2000"),
-                    ("sync_replica_timeout_ms", "5000"),
-                    ("heartbeat_interval_ms", "100"),
-                    ("heartbeat_interval_ms", "150"),
-                    ("consensus_election_timeout", "1000"),
-                ]);
-                self.operator_says(Command::SetVariable { name: name.to_owned(), value: value.to_owned() });
-            }
-            Fault::SwitchOff => {
-                let name = rng.pick(&SWITCHES);
-                self.switch(name, "OFF");
-                self.cure_later(Cure::SwitchOn(name));
-            }
-            Fault::BindPolicy => {
-                let policy = rng.pick(&["hasty", "swift", "erratic"]);
-                let point = rng.pick(&["detection", "election", "promotion"]);
-                let settings = self.setup.policy_settings.clone();
-                self.operator_says(Command::BindPolicy {
-                    decision_points: vec![point.to_owned()],
-                    policy: policy.to_owned(),
-                    settings: if policy == "hasty" { settings } else { BTreeMap::new() },
-                });
-            }
-            Fault::TransferMaster => {
-                let to = rng.below(self.setup.aggregators as u64) as usize;
-                if let Some(master) = self.acting_leaders().first().map(|id| World::position(*id))
-                    && self.hand_over(master, to)
-                {
-                    self.tell(|| format!("an operator at n{}: hands over to n{}", master + 1, to + 1));
-                }
-            }
-            Fault::CreateOrDropDatabase => {
-                let extra = self.catalog().databases().find(|db| db.name.starts_with("extra"));
-                let command = match extra.map(|db| db.name.clone()) {
-                    Some(name) => Command::DropDatabase { name, if_exists: true },
-                    None => {
-                        self.nemesis.databases += 1;
-                        let name = format!("extra{}", self.nemesis.databases);
-                        match self.create_database(&name) {
-                            Some(command) => command,
-                            None => return,
-                        }
-                    }
-                };
-                self.operator_says(command);
-            }
-            Fault::AddReplica => {
-                let leaves = self.leaves().map(|leaf| NodeId(leaf as u64 + 1)).collect::<Vec<_>>();
-                let node = self.nemesis.rng.pick(&leaves);
-                let candidates: Vec<(PartitionId, u64)> = self
-                    .catalog()
-                    .partitions()
-                    .filter(|p| p.role_of(node).is_none() && p.replicas.len() < 2)
-                    .map(|p| (p.id, p.version))
-                    .collect();
-                if !candidates.is_empty() {
-                    let (partition, version) = self.nemesis.rng.pick(&candidates);
-                    self.operator_says(Command::AddReplica { partition, version, node });
-                }
-            }
-            _ => {}
-        }
     }
 }
 

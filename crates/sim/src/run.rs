@@ -36,6 +36,8 @@ pub struct Report {
     pub faults: u64,
     /// Statements by how they ended: written, read, undone, unknown.
     pub statements: [u64; 4],
+    /// Transactions by how they ended: committed, rolled back, unknown to their clients.
+    pub transactions: [u64; 3],
     /// How many partitions only their operator can bring back.
     pub given_up: usize,
     /// A number that is the same only if the same happened.
@@ -57,6 +59,7 @@ impl Report {
             events: 0,
             faults: 0,
             statements: [0; 4],
+            transactions: [0; 3],
             given_up: 0,
             digest: 0,
             story: String::new(),
@@ -109,6 +112,7 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
         events: world.events(),
         faults: world.nemesis.faults,
         statements: world.workload.counts,
+        transactions: world.workload.deals,
         given_up,
         digest: world.digest(),
         story: world.story.text().to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_model::limits::TRANSACTION_OUTCOMES_KEPT;
 use baton_model::{Durability, ReplicationMode};
 
 use crate::kernel::{MS, Rng, S, Time, Weather};
@@ -42,10 +43,16 @@ pub struct Setup {
     pub sync: (Time, Time),
     /// Clients, spread over the aggregators.
     pub clients: usize,
+    /// Clients that only read.
+    pub readers: usize,
     /// How long a client thinks between two statements, on average.
     pub think: Time,
     /// Rows of each partition that clients write to.
     pub keys: u64,
+    /// How often a client that does the next thing begins a transaction.
+    pub transactions_per_mille: u64,
+    /// How many outcomes of transactions a partition keeps.
+    pub outcomes_kept: usize,
     /// How long an aggregator keeps a statement going.
     pub patience: Time,
     /// Between two faults, on average; 0 for none.
@@ -73,7 +80,7 @@ impl Setup {
         let policy = POLICIES[rng.weighted(&POLICIES.map(|(_, weight)| weight)).unwrap_or(0)].0;
         let mut policy_settings = BTreeMap::new();
         let mut variables = Vec::new();
-        let mut set = |name: &str, value: u64| variables.push((name.to_owned(), value.to_string()));
+        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
         // The documented times take half a minute for each failure; most worlds live faster.
         let patient = policy == "classic";
         if policy == "hasty" {
@@ -81,11 +88,14 @@ impl Setup {
             policy_settings.insert("refusal_penalty".to_owned(), rng.between(2, 20).to_string());
         }
         if !patient {
-            set("consensus_election_timeout", rng.pick(&[500, 1_000, 3_000, 10_000]));
-            set("sync_replica_timeout_ms", rng.pick(&[200, 500, 1_000, 5_000]));
+            set("consensus_election_timeout", rng.pick(&[500, 1_000, 3_000, 10_000]).to_string());
+            set("sync_replica_timeout_ms", rng.pick(&[200, 500, 1_000, 5_000]).to_string());
             if rng.per_mille(200) {
-                set("heartbeat_interval_ms", rng.pick(&[50, 100, 300]));
+                set("heartbeat_interval_ms", rng.pick(&[50, 100, 300]).to_string());
             }
+        }
+        if rng.per_mille(150) {
+            set("leaf_read_lease", "OFF".to_owned());
         }
         let loses_power = rng.per_mille(700);
         let mut databases = vec![DatabaseSetup {
@@ -117,6 +127,15 @@ impl Setup {
             2 => Weather { delay_min: 200, jitter: MS, spikes_per_mille: 3, spike: 400 * MS },
             _ => Weather::default(),
         };
+        let mut dice = Rng::new(seed, "setup of transactions");
+        let transactions_per_mille = dice.pick(&[0, 100, 300, 300, 600]);
+        let outcomes_kept = dice.pick(&[4, 20, TRANSACTION_OUTCOMES_KEPT]);
+        if dice.per_mille(300) {
+            set("transaction_idle_timeout_ms", dice.pick(&[1_000, 3_000]).to_string());
+        }
+        if dice.per_mille(400) {
+            set("lock_wait_timeout_ms", dice.pick(&[200, 1_000]).to_string());
+        }
         // Some kinds of faults never, some much: lives that differ find more than lives of one mixture.
         let mixture = |rng: &mut Rng| rng.pick(&[0, 0, 1, 1, 1, 3]);
         let mut fault_weights: Vec<u32> = weights.iter().map(|weight| weight * mixture(&mut rng)).collect();
@@ -134,8 +153,11 @@ impl Setup {
             weather,
             sync: rng.pick(&[(100, 300), (300, 2 * MS), (MS, 8 * MS)]),
             clients: rng.between(2, 6) as usize,
+            readers: rng.pick(&[0, 3, 6]),
             think: rng.pick(&[20 * MS, 60 * MS, 150 * MS]),
             keys: rng.pick(&[1, 4, 16]),
+            transactions_per_mille,
+            outcomes_kept,
             patience: rng.pick(&[2 * S, 8 * S, 20 * S]),
             fault_every: if patient { 10 * S } else { rng.pick(&[300 * MS, S, 2 * S, 5 * S]) },
             faults_last: if patient { 120 * S } else { 45 * S },
@@ -157,7 +179,9 @@ impl Setup {
         setup.databases[0].partitions = 8;
         setup.weather = Weather::default();
         setup.sync = (100, 300);
+        setup.transactions_per_mille = 40;
         (setup.clients, setup.think, setup.keys) = (6, 90 * MS, 16);
+        setup.readers = 0;
         setup.fault_every = 0;
         setup.faults_last = 300 * S;
         setup

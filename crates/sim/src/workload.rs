@@ -1,14 +1,19 @@
 //! Clients, and what they were told.
 //!
 //! A client has one statement on its way at a time, thinks, and sends the next. A write adds one to one or several rows
-//! of a partition; a read reads one row.
+//! of a partition; a read reads one row; some begin transactions. Some clients only read, and each of them stays with a
+//! partition for long: it goes on where all others wait for what they cannot reach.
+
+mod transactions;
 
 use std::collections::{BTreeMap, HashMap};
 
-use baton_model::{PartitionId, StatementId};
+use baton_model::{PartitionId, StatementId, TransactionId};
 
+use self::transactions::Session;
+pub use self::transactions::{Deal, Told};
 use crate::kernel::{MS, Rng, Time};
-use crate::world::{Event, Operation, World};
+use crate::world::{Ask, Event, Whose, World};
 
 /// How a statement ended, as its client was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +37,10 @@ pub struct Statement {
     pub keys: Vec<u64>,
     /// Whether it writes.
     pub writes: bool,
+    /// When it began.
+    begun: Time,
+    /// Of a read, how often its row was written, as somebody knew when it began.
+    at_least: u64,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -42,9 +51,18 @@ struct Client {
     /// The aggregator that it is connected to.
     at: usize,
     current: Option<StatementId>,
+    /// Its transaction, if it is in one.
+    session: Option<Session>,
     /// What it has seen of each row through this connection: it must not see less.
     seen: BTreeMap<(PartitionId, u64), u64>,
+    /// Whether it only reads.
+    reads: bool,
+    /// Where such a client stays.
+    stays: Option<PartitionId>,
 }
+
+/// A client that only reads goes elsewhere after so many statements, on average.
+const STAYS: u64 = 100;
 
 /// All clients.
 #[derive(Debug)]
@@ -56,27 +74,43 @@ pub struct Workload {
     pub calls: HashMap<u64, u64>,
     numbers: u64,
     rng: Rng,
+    /// What is drawn for transactions.
+    dice: Rng,
+    /// Every transaction.
+    pub transactions: BTreeMap<TransactionId, Deal>,
     /// Whether clients send new statements.
     pub active: bool,
     /// Statements by how they ended: written, read, undone, unknown.
     pub counts: [u64; 4],
+    /// Transactions by how they ended: committed, rolled back, unknown.
+    pub deals: [u64; 3],
     /// Of each partition, when a write was last done.
     pub written_at: BTreeMap<PartitionId, Time>,
 }
 
 impl Workload {
-    /// So many clients, none of which has said anything yet.
+    /// So many clients, and so many that only read, none of which has said anything yet.
     #[must_use]
-    pub fn new(clients: usize, aggregators: usize, rng: Rng) -> Self {
-        let client = |number| Client { at: number % aggregators, current: None, seen: BTreeMap::new() };
+    pub fn new(clients: usize, readers: usize, aggregators: usize, rng: Rng, dice: Rng) -> Self {
+        let client = |number| Client {
+            at: number % aggregators,
+            current: None,
+            session: None,
+            seen: BTreeMap::new(),
+            reads: number >= clients,
+            stays: None,
+        };
         Self {
-            clients: (0..clients).map(client).collect(),
+            clients: (0..clients + readers).map(client).collect(),
             statements: Vec::new(),
             calls: HashMap::new(),
             numbers: 0,
             rng,
+            dice,
+            transactions: BTreeMap::new(),
             active: true,
             counts: [0; 4],
+            deals: [0; 3],
             written_at: BTreeMap::new(),
         }
     }
@@ -93,10 +127,15 @@ impl Workload {
         self.statements.get(usize::try_from(id.0.checked_sub(1)?).ok()?)
     }
 
-    /// Whether a statement is on its way.
+    /// Whether a statement is on its way, or a transaction open.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.clients.iter().any(|client| client.current.is_some())
+        self.clients.iter().any(|client| client.current.is_some() || client.session.is_some())
+    }
+
+    /// Through which aggregators those read that stay with a partition, and which.
+    pub fn reads(&self) -> impl Iterator<Item = (usize, PartitionId)> {
+        self.clients.iter().filter_map(|client| Some((client.at, client.stays?)))
     }
 
     /// How many clients there are.
@@ -109,7 +148,10 @@ impl Workload {
 impl World {
     /// A client does the next thing.
     pub(crate) fn client_acts(&mut self, number: usize) {
-        if !self.workload.active || self.workload.clients[number].current.is_some() {
+        if self.workload.clients[number].current.is_some() || self.client_deals(number) {
+            return;
+        }
+        if !self.workload.active {
             return;
         }
         let at = self.workload.clients[number].at;
@@ -128,26 +170,30 @@ impl World {
         let ids = || catalog.partitions().map(|p| p.id).filter(|id| faults || !self.is_given_up(*id));
         let count = ids().count() as u64;
         let chosen = self.workload.rng.clone().below(count) as usize;
-        let partition = ids().nth(chosen);
+        let stays = self.workload.clients[number].stays.filter(|stays| ids().any(|id| id == *stays));
+        let partition = stays.or_else(|| ids().nth(chosen));
         let rng = &mut self.workload.rng;
         rng.draw();
         let Some(partition) = partition else { return };
+        let client = &mut self.workload.clients[number];
+        client.stays = (client.reads && rng.below(STAYS) > 0).then_some(partition);
         let keys = self.setup.keys;
-        let writes = rng.per_mille(600);
+        let writes = !client.reads && rng.per_mille(600);
         let mut chosen = vec![rng.below(keys)];
         if writes && rng.per_mille(250) {
             chosen.push(rng.below(keys));
             chosen.sort_unstable();
             chosen.dedup();
         }
-        let operation = if writes { Operation::Write(chosen.clone()) } else { Operation::Read(chosen[0]) };
-        self.workload.statements.push(Statement { partition, keys: chosen, writes, ended: None });
-        let id = StatementId(self.workload.statements.len() as u128);
+        let id = StatementId(self.workload.statements.len() as u128 + 1);
+        let ask = if writes { Ask::Write(id, chosen.clone()) } else { Ask::Read(chosen[0], None) };
+        let (begun, at_least) = (self.now, self.checks.reads.known((partition, chosen[0])));
+        let statement = Statement { partition, keys: chosen, writes, begun, at_least, ended: None };
+        self.workload.statements.push(statement);
         self.workload.clients[number].current = Some(id);
-        self.story.detail(self.now, || {
-            format!("client {number} at n{}: s{} {partition} {operation:?}", at + 1, id.0)
-        });
-        self.begin_statement(at, number, partition, id, operation);
+        self.story
+            .detail(self.now, || format!("client {number} at n{}: s{} {partition} {ask:?}", at + 1, id.0));
+        self.begin_op(at, Whose::Client(number, id), partition, ask);
     }
 
     fn takes_clients(&self, at: usize) -> bool {
@@ -165,6 +211,7 @@ impl World {
         statement.ended = Some(ended);
         let partition = statement.partition;
         let keys = statement.keys.clone();
+        let (begun, at_least) = (statement.begun, statement.at_least);
         self.story.detail(self.now, || format!("client {number}: s{} ended: {ended:?}", id.0));
         let kind = match ended {
             Ended::Written => 0,
@@ -178,11 +225,14 @@ impl World {
                 self.workload.written_at.insert(partition, self.now);
                 for (key, count) in self.checks.counts_of(partition, id) {
                     self.workload.clients[number].seen.insert((partition, key), count);
+                    self.checks.reads.told((partition, key), count);
                 }
             }
             Ended::Read(row) => {
                 let place = (partition, keys[0]);
                 let count = row.map_or(0, |(count, _)| count);
+                self.check_read(place, begun, at_least, count);
+                self.checks.reads.told(place, count);
                 let seen = &mut self.workload.clients[number].seen;
                 let before = seen.insert(place, count).unwrap_or(0);
                 if count < before {
@@ -209,12 +259,14 @@ impl World {
     /// An aggregator's process has ended: whoever was connected does not know what became of its statement.
     pub(crate) fn clients_lose(&mut self, at: usize) {
         for number in 0..self.workload.clients.len() {
-            if self.workload.clients[number].at == at
-                && let Some(id) = self.workload.clients[number].current
-            {
+            if self.workload.clients[number].at != at {
+                continue;
+            }
+            if let Some(id) = self.workload.clients[number].current {
                 self.statement_ended(at, number, id, Ended::Unknown);
                 self.workload.clients[number].seen.clear();
             }
+            self.deal_is_lost(number);
         }
     }
 }

@@ -42,8 +42,8 @@ const SERVES: Duration = Duration::from_secs(5);
 /// Between two looks whether it does.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A drained primary shows nothing that it reads while it holds still. If its successor is not committed within this,
-/// its leaf is lent nothing more, so that it reads nothing when it goes on.
+/// A drained primary shows nothing that it reads while it holds still. If its successor is not committed within this
+/// since it was asked to drain, its leaf is lent nothing more, so that it reads nothing when it goes on.
 const DOUBTED_AFTER: Duration = Duration::from_millis(500);
 
 /// Which leaves something may have been taken from, by hand-overs whose outcome is not known yet.
@@ -206,6 +206,10 @@ impl Aggregator {
             let (drain_ms, hold_ms) = (drain.as_millis() as u64, hold.as_millis() as u64);
             Request::Drain(DrainRequest { partition: id, epoch: partition.epoch, to, drain_ms, hold_ms })
         };
+        // Counted from before the primary is asked: it holds still from some moment after that on, and its answer may be
+        // long on the way.
+        let doubted_at = Instant::now() + if kill { Duration::ZERO } else { DOUBTED_AFTER };
+        let mut under_way = self.handing_over.begin(old.id, doubted_at);
         if !kill {
             let request = request(DRAIN_MAX, HOLD_MAX);
             match self.context.ask(&old.rpc_address(), &request, 2 * DRAIN_MAX + ANSWER).await {
@@ -215,8 +219,6 @@ impl Aggregator {
                 Err(error) => return Err(Failed::Now(error.to_string())),
             }
         }
-        let doubted_at = Instant::now() + if kill { Duration::ZERO } else { DOUBTED_AFTER };
-        let mut under_way = self.handing_over.begin(old.id, doubted_at);
         if kill {
             self.until_it_reads_nothing(&catalog, old.id).await?;
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_model::limits::TRANSACTIONS_OPEN_MAX;
 use baton_model::{
-    CatalogIndex, Epoch, Incarnation, Instant, Key, NodeId, PartitionId, TableId, TransactionId,
+    CatalogIndex, Epoch, Incarnation, Instant, Key, NodeId, PartitionId, TableId, TransactionId, mutated,
 };
 
 use super::message::{Answer, Home, Origin, Place, Request};
@@ -240,8 +240,10 @@ impl Participant {
         };
         for (transaction, prepared) in prepared {
             let keys = prepared.mutations.iter().map(|mutation| (mutation.table, mutation.key.clone()));
-            let grant = participant.locks.acquire(Owner::Transaction(transaction), keys);
-            assert_eq!(grant, Grant::Now, "S9: two prepared transactions never share a row");
+            if !mutated!(UnlockPrepared) {
+                let grant = participant.locks.acquire(Owner::Transaction(transaction), keys);
+                assert_eq!(grant, Grant::Now, "S9: two prepared transactions never share a row");
+            }
             let entry = Entry {
                 place: prepared.place,
                 origin: None,
@@ -691,11 +693,15 @@ impl Participant {
         let timeout = self.settings.idle_timeout;
         let idle = self.open_ones(|entry| now.since(entry.touched) >= timeout);
         self.drop_all(idle, effects);
+        let mut tired = Vec::new();
         for (transaction, entry) in &mut self.entries {
             let transaction = *transaction;
             match &mut entry.stage {
                 Stage::Prepared { prepared, ask_at } if *ask_at <= now => {
                     *ask_at = now + ASK_HOME_AFTER;
+                    if mutated!(DecideByTimeout) {
+                        tired.push(transaction);
+                    }
                     effects.push(Effect::Ask { transaction, home: prepared.home });
                 }
                 Stage::Finishing { prepared, commit, again, .. } if *again => {
@@ -705,6 +711,9 @@ impl Participant {
                 }
                 _ => {}
             }
+        }
+        for transaction in tired {
+            self.finish(None, transaction, false, effects);
         }
     }
 

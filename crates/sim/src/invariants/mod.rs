@@ -4,6 +4,7 @@
 //! A rule is looked at where it can be broken, and nowhere else: that is cheap, and nothing slips by. What is on disks
 //! is read by the checkers themselves; no instance is asked whether it is right.
 
+mod reads;
 mod s1;
 mod s10;
 mod s11;
@@ -22,7 +23,7 @@ use std::rc::Rc;
 
 use baton_detector::Observation;
 use baton_failover::{Plan, Problem};
-use baton_model::{Epoch, Lsn, NodeId, PartitionId, StatementId};
+use baton_model::{Epoch, Lsn, NodeId, PartitionId, StatementId, TransactionId};
 use baton_replication::{Effect, Event, Payload, Record, StatementOutcome};
 
 use crate::kernel::Time;
@@ -86,7 +87,10 @@ pub struct Checks {
     pub violations: Vec<Violation>,
     /// What is known of each partition.
     pub chronicles: BTreeMap<PartitionId, Chronicle>,
+    /// What clients were told of rows.
+    pub reads: reads::Reads,
     s1: s1::S1,
+    s9: s9::S9,
     s10: s10::S10,
     /// What observers really did.
     pub s11: s11::S11,
@@ -121,6 +125,14 @@ impl Checks {
         let Some(chronicle) = self.chronicles.get(&partition) else { return Vec::new() };
         let lsn = chronicle.statements.get(&statement);
         lsn.and_then(|lsn| chronicle.at(*lsn)).map(|record| counts_in(record)).unwrap_or_default()
+    }
+}
+
+impl Checks {
+    /// The rows of a transaction, with the counts that it gives them.
+    #[must_use]
+    pub fn counts_of_transaction(&self, id: TransactionId) -> Vec<((PartitionId, u64), u64)> {
+        self.s9.counts(id)
     }
 }
 
@@ -217,6 +229,10 @@ impl World {
                     self.broken("S4", result);
                 }
             }
+            Copy::Remove => {
+                let result = s7::removed(self, me, partition);
+                self.broken("S7", result);
+            }
             Copy::Empty => {
                 let result = s7::wiped(self, me, partition);
                 self.broken("S7", result);
@@ -231,11 +247,16 @@ impl World {
         let mut chronicle = self.checks.chronicles.remove(&partition).unwrap_or_default();
         let empty = Stored::default();
         let copy = self.leaf(me).disk.now.copies.get(&partition).unwrap_or(&empty);
+        let known = chronicle.committed.len();
         let result = s6::applied(id, partition, copy, &mut chronicle, records);
         let once = s12::committed(partition, &mut chronicle, records);
+        let s9 = &mut self.checks.s9;
+        let mut new = chronicle.committed.iter().skip(known);
+        let whole = new.try_for_each(|record| s9.committed(&self.workload, partition, record));
         self.checks.chronicles.insert(partition, chronicle);
         self.broken("S6", result);
         self.broken("S12", once);
+        self.broken("S9", whole);
         let primary =
             self.leaf(me).instances.get(&partition).is_some_and(|r| r.core.role_name() == "primary");
         if primary && let Some(last) = records.last() {
@@ -261,6 +282,22 @@ impl World {
         self.broken("S2", result);
         if newer {
             self.check_holders(partition);
+        }
+    }
+
+    /// A client is told how its transaction ended.
+    pub(crate) fn check_told(&mut self, id: TransactionId, committed: bool) {
+        if let Some(deal) = self.workload.transactions.get(&id) {
+            let result = self.checks.s9.told(id, deal, committed);
+            self.broken("S9", result);
+        }
+    }
+
+    /// A client gets a row that it asked for then, when somebody knew so much of it.
+    pub(crate) fn check_read(&mut self, place: (PartitionId, u64), begun: Time, at_least: u64, count: u64) {
+        if self.catalog().switch("leaf_read_lease") && !self.nemesis.a_lender_jumped_since(begun) {
+            let result = reads::shown(place, at_least, count);
+            self.broken("reads", result);
         }
     }
 
@@ -360,6 +397,8 @@ impl World {
                 self.broken("S2", result);
             }
         }
+        let result = s9::at_rest(self);
+        self.broken("S9", result);
         let result = s12::all_told(&self.workload, &self.checks.chronicles);
         self.broken("S12", result);
         let result = self.checks.s10.result();

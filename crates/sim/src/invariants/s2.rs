@@ -5,26 +5,30 @@
 //! moves, and when a disk may have lost something.
 
 use baton_catalog::Partition;
-use baton_model::{Durability, Lsn, NodeId, PartitionId};
+use baton_model::{Lsn, NodeId, PartitionId};
 
 use super::s4;
 use crate::world::{Stored, World};
 
 /// What counts as durable of a copy.
 pub(super) fn durable(world: &World, node: usize, partition: PartitionId) -> Option<&Stored> {
-    let catalog = world.catalog();
-    let durability = catalog.database_by_id(partition.database).map(|database| database.durability);
     let disk = &world.leaf(node).disk;
-    match durability {
-        // The operating system has it, and here only processes die.
-        Some(Durability::Async) => disk.now.copies.get(&partition),
-        _ => disk.synced.copies.get(&partition),
-    }
+    // While it is unsynced, the operating system has it, and here only processes die. Once it is not, all that was ever
+    // acknowledged is on the disk.
+    let unsynced = world.catalog().partition(partition).is_some_and(|known| known.unsynced);
+    if unsynced { disk.now.copies.get(&partition) } else { disk.synced.copies.get(&partition) }
 }
 
 /// Whether a disk is the one that the newest catalog knows; of another one nothing is expected.
 pub(super) fn is_known(world: &World, node: NodeId) -> bool {
     world.catalog().node(node).is_some_and(|known| known.store == world.nodes[World::position(node)].store)
+}
+
+/// Whether a replica was taken away, and what its leaf had is removed. A primary that does not know it yet waited for it
+/// and was told that it had everything; nobody counts on it any more.
+pub(super) fn is_removed(world: &World, node: NodeId, partition: PartitionId) -> bool {
+    let taken = world.catalog().partition(partition).is_none_or(|known| known.role_of(node).is_none());
+    taken && !world.leaf(World::position(node)).disk.now.copies.contains_key(&partition)
 }
 
 pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn: Lsn) -> Result<(), String> {
@@ -39,7 +43,10 @@ pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn
     let promotable = known.replicas.keys().copied().filter(|replica| s4::may_be_promoted(known, *replica));
     for member in std::iter::once(id).chain(promotable) {
         let position = World::position(member);
-        if is_known(world, member) && !chronicle.has(durable(world, position, partition), lsn) {
+        if is_known(world, member)
+            && !is_removed(world, member, partition)
+            && !chronicle.has(durable(world, position, partition), lsn)
+        {
             return Err(format!(
                 "{id} acknowledges {lsn} of {partition} at {} v{}, but {member} does not have it",
                 known.epoch, known.version

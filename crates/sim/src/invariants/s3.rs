@@ -22,7 +22,7 @@ pub(super) fn committed(world: &World, me: usize, partition: PartitionId, lsn: L
     for replica in known.in_sync_replicas().filter(|replica| *replica != id && s2::is_known(world, *replica))
     {
         let has = chronicle.has(s2::durable(world, World::position(replica), partition), lsn);
-        if !has {
+        if !has && !s2::is_removed(world, replica, partition) {
             return Err(format!(
                 "{id} commits {lsn} of {partition} without {replica}, which is not async at {} v{}",
                 known.epoch, known.version

@@ -1,13 +1,14 @@
 //! S7: the last copy of a partition is never dropped by automation.
 //!
-//! Looked at when an instance throws its copy away to take another, and when a plan is made. Somebody else must have, on
+//! Looked at when an instance throws its copy away to take another, when a leaf removes what the catalog does not give
+//! to it, and when a plan is made. Somebody else must have, on
 //! a disk, all that was acknowledged; and a copy that may be promoted is never thrown away.
 
 use baton_catalog::Command;
 use baton_failover::Plan;
 use baton_model::PartitionId;
 
-use super::s4;
+use super::{s2, s4};
 use crate::world::World;
 
 pub(super) fn wiped(world: &World, me: usize, partition: PartitionId) -> Result<(), String> {
@@ -26,6 +27,23 @@ pub(super) fn wiped(world: &World, me: usize, partition: PartitionId) -> Result<
         return Err(format!("{id} throws its copy of {partition} away, and nobody else has it"));
     }
     Ok(())
+}
+
+/// What the catalog gives to nobody here goes only while somebody who counts has all that was acknowledged.
+pub(super) fn removed(world: &World, me: usize, partition: PartitionId) -> Result<(), String> {
+    let id = world.nodes[me].id;
+    let Some(known) = world.catalog().partition(partition) else { return Ok(()) };
+    if known.role_of(id).is_some() {
+        return Err(format!("{id} removes its copy of {partition}, which the catalog gives to it"));
+    }
+    let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
+    let has = |other: usize| {
+        world.counts_on(other, partition) && chronicle.is_had_by(s2::durable(world, other, partition))
+    };
+    if world.leaves().any(|other| other != me && has(other)) {
+        return Ok(());
+    }
+    Err(format!("{id} removes its copy of {partition}, and nobody who counts has it"))
 }
 
 /// No plan against a problem removes anything.

@@ -1,5 +1,6 @@
-//! The monotonic clock of one machine: it drifts, it may jump ahead, it may stand still while the machine sleeps.
-//! It never goes back: the operating system promises that, and the cores may rely on it.
+//! The clock of one machine: it drifts, it may jump ahead, and it goes on while the machine sleeps. A second one, which
+//! the control group's library goes by, stands still meanwhile.
+//! Neither goes back: the operating system promises that, and the cores may rely on it.
 
 use baton_model::Instant;
 
@@ -18,6 +19,8 @@ pub struct Clock {
     showed: u64,
     /// How many millionths of a second it goes on within a second.
     rate: u64,
+    /// How much of what it shows its machine slept.
+    slept: u64,
 }
 
 impl Clock {
@@ -25,13 +28,19 @@ impl Clock {
     #[must_use]
     pub fn new(showed: u64, ppm: i64) -> Self {
         let most = DRIFT_PPM_MAX.cast_signed();
-        Self { set_at: 0, showed, rate: MILLION.saturating_add_signed(ppm.clamp(-most, most)) }
+        Self { set_at: 0, showed, rate: MILLION.saturating_add_signed(ppm.clamp(-most, most)), slept: 0 }
     }
 
     /// What it shows.
     #[must_use]
     pub fn at(&self, now: Time) -> Instant {
         Instant(self.showed + (now - self.set_at) * self.rate / MILLION)
+    }
+
+    /// What the clock shows that stands still while the machine sleeps.
+    #[must_use]
+    pub fn awake_at(&self, now: Time) -> Instant {
+        Instant(self.at(now).0 - self.slept)
     }
 
     /// When it will have gone on by so much: at least one microsecond from now.
@@ -42,13 +51,13 @@ impl Clock {
 
     /// It jumps ahead.
     pub fn jump(&mut self, now: Time, by: Time) {
-        *self = Self { set_at: now, showed: self.at(now).0 + by, rate: self.rate };
+        *self = Self { set_at: now, showed: self.at(now).0 + by, ..*self };
     }
 
-    /// It stood still since then.
-    pub fn stood_still(&mut self, since: Time, now: Time) {
-        // It may have jumped meanwhile, when its machine was woken and fell asleep again.
-        *self = Self { set_at: now, showed: self.at(since.max(self.set_at)).0, rate: self.rate };
+    /// The machine slept since then.
+    pub fn slept(&mut self, since: Time, now: Time) {
+        // It may have jumped meanwhile.
+        self.slept += self.at(now).0 - self.at(since.max(self.set_at)).0;
     }
 }
 
@@ -63,7 +72,8 @@ mod tests {
         assert_eq!(clock.at(10 * MILLION), Instant(1_000 + 10 * MILLION + 1_000));
         clock.jump(10 * MILLION, 500);
         assert_eq!(clock.at(10 * MILLION), Instant(10 * MILLION + 2_500));
-        clock.stood_still(10 * MILLION, 90 * MILLION);
-        assert_eq!(clock.at(90 * MILLION), Instant(10 * MILLION + 2_500));
+        clock.slept(20 * MILLION, 90 * MILLION);
+        assert_eq!(clock.at(90 * MILLION), Instant(90 * MILLION + 10_500));
+        assert_eq!(clock.awake_at(90 * MILLION), Instant(20 * MILLION + 3_500));
     }
 }

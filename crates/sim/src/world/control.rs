@@ -235,6 +235,17 @@ impl Control {
             >= self.majority()
     }
 
+    /// How long ago a majority confirmed that it leads.
+    pub fn confirmed_ago(&self, now: Instant, me: usize) -> Option<std::time::Duration> {
+        let mut acked: Vec<_> =
+            self.peers.iter().enumerate().filter(|(i, _)| *i != me).map(|(_, peer)| peer.acked_at).collect();
+        acked.sort_unstable_by(|a, b| b.cmp(a));
+        match self.majority() {
+            1 => Some(std::time::Duration::ZERO),
+            most => acked.get(most - 2).copied().flatten().map(|at| now.since(at)),
+        }
+    }
+
     /// Who leads, as far as it knows.
     pub fn leader(&self, now: Instant, me: usize) -> Option<usize> {
         self.leader.filter(|leader| *leader != me || self.is_leader(now, me))
@@ -325,7 +336,7 @@ impl World {
 
     /// A process begins to be a member: what it has is applied as soon as it hears that it is committed.
     pub(super) fn control_timer(&mut self, me: usize) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         if control.role != Role::Leader {
             return;
@@ -344,7 +355,7 @@ impl World {
         if peer == me {
             return;
         }
-        let sent_at = self.local(me);
+        let sent_at = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         if control.role != Role::Leader || control.peers[peer].waiting {
             return;
@@ -366,7 +377,7 @@ impl World {
 
     /// The leader takes a proposal. None if this member does not lead.
     pub(super) fn propose(&mut self, me: usize, entry: Entry, origin: Origin) -> Option<u64> {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         if !control.is_leader(now, me) {
             return None;
@@ -488,7 +499,7 @@ impl World {
 
     /// A member wants to lead. Pre-votes go on for two leases.
     pub(super) fn campaign(&mut self, me: usize) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         let begin = now.max(control.grace_until);
         if control.campaign_until.is_none() {
@@ -504,7 +515,7 @@ impl World {
     }
 
     pub(super) fn campaign_timer(&mut self, me: usize) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         let over = control.campaign_until.is_none_or(|until| now >= until);
         let led = control.leader.is_some_and(|leader| leader != me) && control.is_leased(now, me);
@@ -570,7 +581,7 @@ impl World {
     }
 
     fn lead(&mut self, me: usize) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let members = self.setup.aggregators;
         let control = &mut self.aggregator_mut(me).control;
         control.role = Role::Leader;
@@ -591,7 +602,7 @@ impl World {
 
     /// A leader hands its office over, if the other has its whole log.
     pub(super) fn transfer_to(&mut self, me: usize, to: usize) -> bool {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &mut self.aggregator_mut(me).control;
         if !control.is_leader(now, me) || to == me || control.peers[to].matched < control.log_index() {
             return false;
@@ -665,7 +676,7 @@ impl World {
         last: (u64, u64),
         by_transfer: bool,
     ) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let control = &self.aggregator(me).control;
         let refused = term < control.term() || control.is_leased(now, me) && !by_transfer;
         if refused {
@@ -705,7 +716,7 @@ impl World {
         commit: u64,
         sent_at: Instant,
     ) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         let newer = term > self.aggregator(me).control.term();
         if term < self.aggregator(me).control.term() {
             let term = self.aggregator(me).control.term();

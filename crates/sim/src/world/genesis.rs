@@ -36,6 +36,7 @@ impl World {
                     Default::default(),
                     setup.aggregators,
                     Instant(0),
+                    Instant(0),
                 )))
             } else {
                 Role::Leaf(Box::new(Leaf::start(Default::default(), Instant(0))))
@@ -66,7 +67,13 @@ impl World {
             shelf,
             checks: Checks::default(),
             story,
-            workload: Workload::new(setup.clients, setup.aggregators, Rng::new(seed, "workload")),
+            workload: Workload::new(
+                setup.clients,
+                setup.readers,
+                setup.aggregators,
+                Rng::new(seed, "workload"),
+                Rng::new(seed, "transactions"),
+            ),
             nemesis: Nemesis::new(Rng::new(seed, "nemesis")),
             setup: Rc::new(setup),
             attempts: 0,
@@ -180,7 +187,7 @@ impl World {
             let node = &self.nodes[*at];
             node.up
                 && node.paused_since.is_none()
-                && self.aggregator(*at).control.is_leader(self.local(*at), *at)
+                && self.aggregator(*at).control.is_leader(self.group_time(*at), *at)
         };
         self.aggregators().filter(leads).map(|at| self.nodes[at].id).collect()
     }
@@ -204,7 +211,7 @@ impl World {
             if control.commit != self.truth.index() {
                 return Some(format!("n{} has the catalog up to {} only", at + 1, control.commit));
             }
-            let leader = control.leader(self.local(at), at).map(|leader| self.nodes[leader].id);
+            let leader = control.leader(self.group_time(at), at).map(|leader| self.nodes[leader].id);
             if leader != Some(*master) {
                 return Some(format!("n{} follows {leader:?} and not {master}", at + 1));
             }
@@ -216,6 +223,12 @@ impl World {
             }
             if node.incarnation != real.incarnation || node.store != real.store {
                 return Some(format!("the catalog knows another run of {}", node.id));
+            }
+        }
+        let is_stuck = |database| catalog.partitions_of(database).any(|p| self.is_given_up(p.id));
+        for plan in catalog.plans().filter(|plan| !plan.status.is_over()) {
+            if !is_stuck(plan.database) {
+                return Some(format!("{} of {:?} goes on", plan.kind, plan.database));
             }
         }
         for at in self.leaves() {
@@ -233,9 +246,11 @@ impl World {
                 return Some(format!("{} does not serve {id} at {}", partition.primary, partition.epoch));
             }
             let positions = primary.core.positions();
-            let sync = catalog
-                .database_by_id(id.database)
-                .is_some_and(|database| database.replication == ReplicationMode::Sync);
+            let database = catalog.database_by_id(id.database);
+            let sync = database.is_some_and(|database| database.replication == ReplicationMode::Sync);
+            if partition.unsynced && database.is_some_and(|known| known.durability == Durability::Sync) {
+                return Some(format!("{id} is not known to be synced"));
+            }
             for (replica, state) in &partition.replicas {
                 if sync && *state != SyncState::Sync {
                     return Some(format!("{replica} of {id} is {state}"));
@@ -244,6 +259,11 @@ impl World {
                 if !self.workload.is_busy() && there != Some(positions) {
                     return Some(format!("{replica} of {id} is at {there:?}, its primary at {positions:?}"));
                 }
+            }
+            if let Some(why) = primary.tenure.as_ref().and_then(|tenure| tenure.unrest())
+                && !self.workload.is_busy()
+            {
+                return Some(format!("in {id}, {why}"));
             }
         }
         None

@@ -1,23 +1,31 @@
-//! A leaf: its copy of the catalog, its instances, and statements on their rows.
+//! A leaf: its copy of the catalog, and its instances.
 //!
 //! Played as `baton-node` does it. A newer catalog is durable before anybody sees it (S3). Effects of an instance are
 //! carried out in their order, and what they bring about is told to it before anything else happens.
-//! A write locks its rows, asks whether the log knows it, reads, and is taken in the epoch in which it was begun (S12).
+
+mod drain;
+mod links;
+mod reads;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use baton_catalog::{Command, Entry};
+use baton_detector::Lease;
 use baton_failover::LagReport;
-use baton_model::limits::{LOCK_WAIT_TIMEOUT_MS, REPLICATION_BATCH_RECORDS_MAX};
-use baton_model::{DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId, StatementId};
-use baton_replication::{
-    Effect, Event as CoreEvent, Grant, Instance, Known, LockTable, Message, Owner, StatementOutcome, View,
-    Write, WriteError,
-};
+use baton_model::limits::REPLICATION_BATCH_RECORDS_MAX;
+use baton_model::{DatabaseId, Durability, Epoch, Instant, Lsn, NodeId, PartitionId};
+use baton_replication::{Effect, Event as CoreEvent, Instance, View};
 
-use super::store::{Copy, LeafStore, Made, Op, TABLE, mutation};
-use super::{Answer, Body, Event, Heard, Operation, Ping, Purpose, Timer, World};
+pub use self::drain::Drain;
+use self::drain::Draining;
+use self::reads::Read;
+use super::members::Questions;
+use super::statements::{Run, Ticket};
+use super::store::{Copy, LeafStore, Made, Op};
+use super::tenure::Tenure;
+use super::wire::Answer;
+use super::{Body, Event, Heard, Ping, Purpose, Timer, World};
 use crate::kernel::{ConnId, Disk, MS, S, Time};
 
 /// Time passes for the cores in steps of this: longer than a node's, but within what a core believes to be no stall.
@@ -50,6 +58,12 @@ pub struct Leaf {
     /// Syncs that were asked for, each with the writes it must cover.
     syncs: VecDeque<(u64, PartitionId, Lsn, u64)>,
     newest_database: DatabaseId,
+    /// What it has asked others about transactions.
+    pub(super) questions: Questions,
+    /// What it was lent.
+    lease: Lease,
+    reads: BTreeMap<u64, Read>,
+    next_read: u64,
 }
 
 #[derive(Debug)]
@@ -72,21 +86,6 @@ struct Fetch {
     chunks: usize,
 }
 
-/// A write that runs at an instance.
-#[derive(Debug)]
-struct Run {
-    from: usize,
-    call: u64,
-    statement: StatementId,
-    epoch: Epoch,
-    keys: Vec<u64>,
-    begun: Instant,
-    /// It waits for its rows.
-    waits: bool,
-    /// It waits for its commit, by ticket.
-    ticket: Option<u64>,
-}
-
 /// An instance that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -102,13 +101,16 @@ pub struct Running {
     wish: u64,
     own: Option<ConnId>,
     links: BTreeSet<ConnId>,
-    locks: LockTable,
-    runs: BTreeMap<u64, Run>,
+    /// What it has while it serves.
+    pub tenure: Option<Box<Tenure>>,
+    pub(super) runs: BTreeMap<u64, Run>,
     /// Later runs of a statement that runs.
-    queued: VecDeque<Run>,
-    tickets: BTreeMap<u64, u64>,
-    next: u64,
-    pending: Vec<CoreEvent>,
+    pub(super) queued: VecDeque<Run>,
+    pub(super) tickets: BTreeMap<u64, Ticket>,
+    /// Who waits for the answer to a drain, by ticket.
+    drains: BTreeMap<u64, Draining>,
+    pub(super) next: u64,
+    pub(super) pending: Vec<CoreEvent>,
 }
 
 impl Leaf {
@@ -129,6 +131,10 @@ impl Leaf {
             next_fetch: 0,
             syncs: VecDeque::new(),
             newest_database: DatabaseId::default(),
+            questions: Questions::default(),
+            lease: Lease::default(),
+            reads: BTreeMap::new(),
+            next_read: 0,
         }
     }
 
@@ -140,7 +146,10 @@ impl Leaf {
     /// Who waits for an answer.
     pub fn callers(&self) -> Vec<(usize, u64)> {
         let runs = self.instances.values().flat_map(|running| running.runs.values().chain(&running.queued));
-        runs.map(|run| (run.from, run.call)).collect()
+        let runs = runs.map(|run| (run.from, run.call));
+        let tenures = self.instances.values().filter_map(|running| running.tenure.as_ref());
+        let tickets = tenures.flat_map(|tenure| tenure.callers());
+        runs.chain(tickets).chain(self.reads.values().map(Read::caller)).collect()
     }
 }
 
@@ -158,6 +167,9 @@ impl World {
 
     /// A ping tells who leads and how far the catalog is.
     pub(super) fn leaf_hears(&mut self, me: usize, ping: &Ping) {
+        if let Some(grant) = ping.lease {
+            self.lent(me, grant);
+        }
         let heard = Heard { term: ping.term, from: ping.from, index: ping.index };
         let known = &mut self.nodes[me].heard;
         if (heard.term, heard.index) > (known.term, known.index) {
@@ -337,10 +349,11 @@ impl World {
                     wish: 0,
                     own: None,
                     links: BTreeSet::new(),
-                    locks: LockTable::default(),
+                    tenure: None,
                     runs: BTreeMap::new(),
                     queued: VecDeque::new(),
                     tickets: BTreeMap::new(),
+                    drains: BTreeMap::new(),
                     next: 0,
                     pending: Vec::new(),
                 };
@@ -356,6 +369,7 @@ impl World {
     }
 
     fn stop_instance(&mut self, me: usize, partition: PartitionId) {
+        self.tenure_ends(me, partition);
         let Some(running) = self.leaf_mut(me).instances.remove(&partition) else { return };
         for conn in running.links.into_iter().chain(running.own) {
             self.send(me, conn, None);
@@ -365,32 +379,19 @@ impl World {
             let body = Body::Answer { call: run.call, answer: Answer::Deposed };
             self.datagram(me, run.from, body);
         }
+        self.drains_lost(me, running.drains.into_values());
         self.leaf_mut(me).syncs.retain(|(_, of, ..)| *of != partition);
     }
 
     pub(super) fn leaf_tick(&mut self, me: usize) {
-        let now = self.local(me);
         let ids: Vec<PartitionId> = self.leaf(me).instances.keys().copied().collect();
         for id in ids {
             self.instance_step(me, id, vec![CoreEvent::Tick]);
-            let Some(running) = self.leaf_mut(me).instances.get_mut(&id) else { continue };
-            if running.runs.is_empty() {
-                continue;
-            }
-            let most = std::time::Duration::from_millis(LOCK_WAIT_TIMEOUT_MS);
-            let tired: Vec<u64> = running
-                .runs
-                .iter()
-                .filter(|(_, run)| run.waits && run.ticket.is_none() && now.since(run.begun) > most)
-                .map(|(owner, _)| *owner)
-                .collect();
-            for owner in tired {
-                let serves = self.still_serves(me, id, owner);
-                let answer = if serves { Answer::LockWaitTimeout } else { Answer::NotPrimary };
-                self.run_ends(me, id, owner, answer);
-            }
+            self.tire(me, id);
             self.drain(me, id);
         }
+        self.keep_transactions(me);
+        self.read_on(me);
         self.later(me, TICK, Timer::LeafTick);
     }
 
@@ -402,7 +403,7 @@ impl World {
         self.drain(me, partition);
     }
 
-    fn drain(&mut self, me: usize, partition: PartitionId) {
+    pub(super) fn drain(&mut self, me: usize, partition: PartitionId) {
         let now = self.local(me);
         loop {
             if !self.nodes[me].up {
@@ -542,7 +543,7 @@ impl World {
                 let entry = Entry { statement: None, at_ms: now.as_millis(), command };
                 let master = self.nodes[me].heard.from;
                 // An aggregator may sit on a request, and it may be asked of two.
-                for late in self.nemesis.lateness().into_iter().flatten() {
+                for late in self.nemesis.lateness(self.now).into_iter().flatten() {
                     let at = self.now + late + self.net.delay(me, master);
                     let body = Box::new(Body::Propose(Box::new(entry.clone())));
                     self.queue
@@ -570,12 +571,18 @@ impl World {
                 let master = self.nodes[me].heard.from;
                 self.datagram(me, master, Body::Propose(Box::new(entry)));
             }
-            // Nobody asks for a planned change of primaries yet.
-            Effect::Drained { .. } => {}
+            Effect::Drained { ticket, result } => {
+                self.drain_ends(me, partition, ticket, result.map_err(|why| why.to_string()));
+            }
             Effect::Serve(serves) => {
-                running.serving = serves.then(|| running.core.epoch());
                 let epoch = running.core.epoch();
                 let id = self.nodes[me].id;
+                // What is prepared is locked before anybody is served (S9).
+                if serves {
+                    self.tenure_begins(me, partition, epoch);
+                } else {
+                    self.tenure_ends(me, partition);
+                }
                 self.tell(|| {
                     let what = if serves { "serves" } else { "serves no more" };
                     format!("{id} {what} {partition} at {epoch}")
@@ -599,301 +606,15 @@ impl World {
                 self.violated("S6", format!("{id} {partition} reports: {what}"));
             }
             Effect::Halt(reason) => {
-                running.serving = None;
                 running.wants = None;
                 let links: Vec<ConnId> = std::mem::take(&mut running.links).into_iter().collect();
                 for conn in links {
                     self.send(me, conn, None);
                 }
+                self.tenure_ends(me, partition);
                 let id = self.nodes[me].id;
                 self.violated("halt", format!("{id} {partition} halts: {reason}"));
             }
         }
     }
-
-    // ---- copies on their way
-
-    /// A copy that some leaf has made, if its disk has it.
-    fn made(&self, copy: u64) -> Option<Rc<Made>> {
-        self.leaves().find_map(|other| self.leaf(other).disk.now.made.get(&copy).cloned())
-    }
-
-    pub(super) fn fetch_step(&mut self, me: usize, number: u64) {
-        let Some(mut fetch) = self.leaf_mut(me).fetches.remove(&number) else { return };
-        let (partition, peer, conn) = (fetch.partition, fetch.peer, fetch.conn);
-        let linked =
-            self.leaf(me).instances.get(&partition).is_some_and(|running| running.links.contains(&conn));
-        if !linked {
-            return;
-        }
-        let maker = Self::position(peer);
-        let made = self.nodes[maker].up.then(|| self.leaf(maker).disk.now.made.get(&fetch.copy).cloned());
-        let event = match made.flatten() {
-            Some(made) if fetch.chunks >= made.rows.len().div_ceil(CHUNK_ROWS) => {
-                CoreEvent::CopyHere { copy: fetch.copy }
-            }
-            Some(_) => {
-                fetch.chunks += 1;
-                self.leaf_mut(me).fetches.insert(number, fetch);
-                self.later(me, CHUNK_STEP, Timer::FetchStep(number));
-                return;
-            }
-            None => return, // The link breaks as well, and all begins anew.
-        };
-        self.instance_step(me, partition, vec![event]);
-    }
-
-    // ---- links
-
-    fn link_connect(&mut self, me: usize, partition: PartitionId) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        let Some(to) = running.wants else { return };
-        let attempt = self.connect(me, Self::position(to), Purpose::Replicate(partition), CONNECT_PATIENCE);
-        if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
-            running.attempt = Some(attempt);
-        }
-    }
-
-    fn link_connect_later(&mut self, me: usize, partition: PartitionId) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        if running.wants.is_some() {
-            running.attempt = None;
-            let wish = running.wish;
-            self.later(me, RETRY, Timer::LinkRetry(partition, wish));
-        }
-    }
-
-    pub(super) fn link_retry(&mut self, me: usize, partition: PartitionId, wish: u64) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        if running.wish == wish && running.own.is_none() && running.attempt.is_none() {
-            self.link_connect(me, partition);
-        }
-    }
-
-    pub(super) fn adopt_link(&mut self, me: usize, partition: PartitionId, conn: ConnId) {
-        if let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) {
-            running.links.insert(conn);
-        }
-    }
-
-    pub(super) fn link_answered(
-        &mut self,
-        me: usize,
-        partition: PartitionId,
-        attempt: u64,
-        conn: Option<ConnId>,
-    ) {
-        let running = self.leaf_mut(me).instances.get_mut(&partition);
-        let Some(running) = running.filter(|running| running.attempt == Some(attempt)) else {
-            if let Some(conn) = conn {
-                self.send(me, conn, None);
-            }
-            return;
-        };
-        running.attempt = None;
-        match (conn, running.wants) {
-            (Some(conn), Some(peer)) => {
-                running.own = Some(conn);
-                running.links.insert(conn);
-                self.instance_step(me, partition, vec![CoreEvent::LinkUp { peer, link: conn.0 }]);
-            }
-            _ => self.link_connect_later(me, partition),
-        }
-    }
-
-    pub(super) fn leaf_connect_timed_out(&mut self, me: usize, attempt: u64) {
-        let leaf = self.leaf_mut(me);
-        if leaf.watch.attempt == Some(attempt) {
-            leaf.watch.attempt = None;
-            self.watch_next(me);
-            return;
-        }
-        let waiting = leaf.instances.iter().find(|(_, running)| running.attempt == Some(attempt));
-        if let Some((partition, _)) = waiting {
-            let partition = *partition;
-            self.link_connect_later(me, partition);
-        }
-    }
-
-    pub(super) fn link_lost(&mut self, me: usize, partition: PartitionId, peer: usize, conn: ConnId) {
-        let id = self.nodes[peer].id;
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        let known = running.links.remove(&conn);
-        let own = running.own == Some(conn);
-        if own {
-            running.own = None;
-        }
-        if known || own {
-            self.instance_step(me, partition, vec![CoreEvent::LinkDown { peer: id, link: conn.0 }]);
-        }
-        if own {
-            self.link_connect_later(me, partition);
-        }
-    }
-
-    pub(super) fn link_message(
-        &mut self,
-        me: usize,
-        partition: PartitionId,
-        peer: usize,
-        conn: ConnId,
-        message: Message,
-    ) {
-        let id = self.nodes[peer].id;
-        let Some(running) = self.leaf_mut(me).instances.get(&partition) else { return };
-        if running.links.contains(&conn) {
-            let event = CoreEvent::Received { peer: id, link: conn.0, message };
-            self.instance_step(me, partition, vec![event]);
-        }
-    }
-
-    // ---- statements
-
-    pub(super) fn called(
-        &mut self,
-        me: usize,
-        from: usize,
-        call: u64,
-        partition: PartitionId,
-        statement: StatementId,
-        operation: Operation,
-    ) {
-        let now = self.local(me);
-        let running = self.leaf_mut(me).instances.get_mut(&partition);
-        let Some((running, epoch)) = running.and_then(|running| {
-            let epoch = running.serving?;
-            Some((running, epoch))
-        }) else {
-            self.datagram(me, from, Body::Answer { call, answer: Answer::NotPrimary });
-            return;
-        };
-        match operation {
-            Operation::Read(key) => {
-                let row = self.leaf(me).disk.now.copies.get(&partition).and_then(|copy| copy.rows.get(&key));
-                let row = row.copied();
-                self.datagram(me, from, Body::Answer { call, answer: Answer::Row(row) });
-            }
-            Operation::Write(keys) => {
-                let run = Run { from, call, statement, epoch, keys, begun: now, waits: false, ticket: None };
-                if running.runs.values().any(|other| other.statement == statement) {
-                    running.queued.push_back(run);
-                } else {
-                    self.run_begins(me, partition, run);
-                    self.drain(me, partition);
-                }
-            }
-        }
-    }
-
-    fn run_begins(&mut self, me: usize, partition: PartitionId, run: Run) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        running.next += 1;
-        let owner = running.next;
-        let keys = run.keys.iter().map(|key| (TABLE, key.to_be_bytes().to_vec()));
-        let grant = running.locks.acquire(Owner::Statement(owner), keys);
-        let statement = run.statement;
-        running.runs.insert(owner, run);
-        match grant {
-            Grant::Now => self.run_goes_on(me, partition, owner),
-            // Its first run may be over, and others hold the rows now.
-            Grant::Later if running.core.known(statement) != Known::No => {
-                self.run_goes_on(me, partition, owner);
-            }
-            Grant::Later => {
-                if let Some(run) = running.runs.get_mut(&owner) {
-                    run.waits = true;
-                }
-            }
-        }
-    }
-
-    fn still_serves(&self, me: usize, partition: PartitionId, owner: u64) -> bool {
-        let Some(running) = self.leaf(me).instances.get(&partition) else { return false };
-        running.runs.get(&owner).is_some_and(|run| running.serving == Some(run.epoch))
-    }
-
-    /// Its rows are locked, or the log knows it.
-    fn run_goes_on(&mut self, me: usize, partition: PartitionId, owner: u64) {
-        let serves = self.still_serves(me, partition, owner);
-        let leaf = self.leaf_mut(me);
-        let Some(running) = leaf.instances.get_mut(&partition) else { return };
-        let Some(run) = running.runs.get_mut(&owner) else { return };
-        run.waits = false;
-        let statement = run.statement;
-        if running.core.known(statement) != Known::No {
-            let ticket = ticket(running, owner);
-            running.pending.push(CoreEvent::Await { ticket, statement });
-            return;
-        }
-        if !serves {
-            self.run_ends(me, partition, owner, Answer::NotPrimary);
-            return;
-        }
-        let epoch = run.epoch;
-        let copy = leaf.disk.now.copies.get(&partition);
-        let mutations = run
-            .keys
-            .iter()
-            .map(|key| {
-                let count = copy.and_then(|copy| copy.rows.get(key)).map_or(0, |(count, _)| *count);
-                mutation(*key, (count + 1, statement))
-            })
-            .collect::<Vec<_>>();
-        let write = Write { statement, affected_rows: mutations.len() as u64, mutations };
-        let ticket = ticket(running, owner);
-        running.pending.push(CoreEvent::Write { ticket, epoch, write });
-    }
-
-    fn replied(
-        &mut self,
-        me: usize,
-        partition: PartitionId,
-        ticket: u64,
-        result: Result<StatementOutcome, WriteError>,
-    ) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        let Some(owner) = running.tickets.remove(&ticket) else { return };
-        let Some(run) = running.runs.get(&owner) else { return };
-        let statement = run.statement;
-        let answer = match result {
-            Ok(outcome) => {
-                self.check_acknowledged(me, partition, statement, outcome);
-                Answer::Written
-            }
-            Err(WriteError::NotPrimary) => Answer::NotPrimary,
-            Err(WriteError::TooManyInFlight) => Answer::Busy,
-            Err(_) => Answer::Deposed,
-        };
-        self.run_ends(me, partition, owner, answer);
-    }
-
-    /// A run is over: it is answered, its locks go to others, and the next run of its statement begins.
-    fn run_ends(&mut self, me: usize, partition: PartitionId, owner: u64, answer: Answer) {
-        let Some(running) = self.leaf_mut(me).instances.get_mut(&partition) else { return };
-        let Some(run) = running.runs.remove(&owner) else { return };
-        let granted = running.locks.release(Owner::Statement(owner));
-        let next = running.queued.iter().position(|other| other.statement == run.statement);
-        let next = next.and_then(|at| running.queued.remove(at));
-        self.datagram(me, run.from, Body::Answer { call: run.call, answer });
-        for owner in granted {
-            let Owner::Statement(owner) = owner else { continue };
-            let waits = |running: &Running| running.runs.get(&owner).is_some_and(|run| run.waits);
-            if self.leaf(me).instances.get(&partition).is_some_and(waits) {
-                self.run_goes_on(me, partition, owner);
-            }
-        }
-        if let Some(next) = next {
-            self.run_begins(me, partition, next);
-        }
-    }
-}
-
-fn ticket(running: &mut Running, owner: u64) -> u64 {
-    running.next += 1;
-    let ticket = running.next;
-    running.tickets.insert(ticket, owner);
-    if let Some(run) = running.runs.get_mut(&owner) {
-        run.ticket = Some(ticket);
-    }
-    ticket
 }

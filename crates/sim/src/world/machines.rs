@@ -120,7 +120,7 @@ impl World {
         }
         self.incarnations += 1;
         let incarnation = Incarnation(self.incarnations);
-        let now = self.local(node);
+        let (now, group_now) = (self.local(node), self.group_time(node));
         let members = self.setup.aggregators;
         let machine = &mut self.nodes[node];
         machine.up = true;
@@ -131,9 +131,9 @@ impl World {
         let id = machine.id;
         match &mut machine.role {
             Role::Aggregator(aggregator) => {
-                let empty = Aggregator::start(id, Default::default(), members, now);
+                let empty = Aggregator::start(id, Default::default(), members, now, group_now);
                 let disk = std::mem::replace(&mut **aggregator, empty).control.into_disk();
-                **aggregator = Aggregator::start(id, disk, members, now);
+                **aggregator = Aggregator::start(id, disk, members, now, group_now);
             }
             Role::Leaf(leaf) => **leaf = Leaf::start(std::mem::take(&mut leaf.disk), now),
         }
@@ -173,15 +173,14 @@ impl World {
         }
     }
 
-    /// It goes on: first with what came meanwhile, then with what it wanted to do by itself. Its clock may have stood
-    /// still, as it does while a machine sleeps.
-    pub fn resume(&mut self, node: usize, clock_slept: bool) {
+    /// It goes on: first with what came meanwhile, then with what it wanted to do by itself. Its machine may have slept.
+    pub fn resume(&mut self, node: usize, slept: bool) {
         let Some(since) = self.nodes[node].paused_since.take() else { return };
-        if clock_slept {
-            self.nodes[node].clock.stood_still(since, self.now);
+        if slept {
+            self.nodes[node].clock.slept(since, self.now);
         }
         let id = self.nodes[node].id;
-        let slept = if clock_slept { ", and so was its clock" } else { "" };
+        let slept = if slept { ", and its machine slept" } else { "" };
         self.tell(|| format!("{id} goes on{slept}"));
         for event in std::mem::take(&mut self.nodes[node].backlog) {
             let late = matches!(event, Event::Timer { .. }) || self.rng.per_mille(20);
@@ -327,6 +326,11 @@ impl World {
             (Purpose::Watch, Role::Leaf(_)) => self.watch_lost(node, conn),
             (Purpose::Replicate(partition), _) => self.link_lost(node, partition, peer, conn),
         }
+    }
+
+    /// As soon as a process takes something in, if it is this run of it.
+    pub(crate) fn later_at(&mut self, node: usize, timer: Timer) {
+        self.timer(node, 1, timer);
     }
 
     /// When something is tried again after so much of a node's own time.

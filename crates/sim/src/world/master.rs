@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use baton_catalog::{Command, Entry, Outcome};
+use baton_catalog::{Catalog, Command, Entry, Outcome, Severity, event_type};
 use baton_failover::{LagReport, Plan, against_lag, problems};
-use baton_model::PartitionId;
 use baton_model::limits::CALL_TIMEOUT;
+use baton_model::{NodeId, PartitionId};
 
 use super::{Body, Origin, Timer, World};
 use crate::kernel::Time;
@@ -16,18 +16,38 @@ use crate::kernel::Time;
 #[derive(Debug, Default)]
 pub struct Mastery {
     term: u64,
+    /// Whether it is committed that this node is the master aggregator.
+    pub(super) announced: bool,
     noted: BTreeSet<PartitionId>,
-    /// The plan that waits for its outcome, by number, and what is noted once it is committed.
-    waits_for: Option<(u64, BTreeSet<PartitionId>)>,
+    /// Leaves from which something was taken by an entry of which it is unknown whether it will be committed.
+    doubted: BTreeSet<NodeId>,
+    waits_for: Option<Waiting>,
     plans: u64,
+}
+
+impl Mastery {
+    /// Whether a leaf is to be lent nothing.
+    pub(super) fn doubts(&self, leaf: NodeId) -> bool {
+        self.doubted.contains(&leaf)
+    }
+}
+
+/// The plan that waits for its outcome.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    /// What is noted once it is committed.
+    noted: BTreeSet<PartitionId>,
+    /// Leaves whose primaries it gives to others.
+    taken_from: Vec<NodeId>,
 }
 
 impl World {
     /// Looks at everything, if this is the master aggregator.
     pub(super) fn look(&mut self, me: usize) {
-        let now = self.local(me);
+        let (now, group_now) = (self.local(me), self.group_time(me));
         let control = &self.aggregator(me).control;
-        let (leads, term, index) = (control.is_leader(now, me), control.term(), control.commit);
+        let (leads, term, index) = (control.is_leader(group_now, me), control.term(), control.commit);
         let mastery = &mut self.aggregator_mut(me).mastery;
         if mastery.term != term {
             *mastery = Mastery { term, plans: mastery.plans, ..Mastery::default() };
@@ -45,13 +65,29 @@ impl World {
         {
             commands.push(Command::SetNodeOnline { node: id, incarnation, store, lost_tail });
         }
+        if !self.aggregator(me).mastery.announced {
+            commands.push(Command::RecordEvent {
+                severity: Severity::Notice,
+                event_type: event_type::NOTIFY_AGGREGATOR_PROMOTED.into(),
+                node: Some(id),
+                details: format!("{id} is the master aggregator in term {term}"),
+            });
+        }
+        let mut sight = self.aggregator(me).sight();
+        sight.now = now;
+        let aggregator = self.aggregator_mut(me);
+        aggregator.mastery.doubted.extend(aggregator.switchovers.take_unresolved());
+        sight.reads_until = self.lend_to(me, &catalog, &sight, term);
         let aggregator = self.aggregator(me);
-        let sight = aggregator.sight();
         let found = problems(&catalog, &sight, id);
         let mut promoter = self.shelf.promoter(&catalog);
         let plan = Plan::make(&found, &catalog, &sight, &aggregator.mastery.noted, &mut promoter);
         self.check_plan(&found, &plan);
         commands.extend(plan.commands);
+        if commands.is_empty() && !self.aggregator(me).mastery.doubted.is_empty() {
+            // Whatever comes after it in the log decides what became of it.
+            commands.push(Command::Batch(Vec::new()));
+        }
         if commands.is_empty() {
             self.aggregator_mut(me).mastery.noted = plan.noted;
             return;
@@ -61,11 +97,12 @@ impl World {
                 self.story.tell(self.now, || format!("{id} finds {problem}"));
             }
         }
+        let taken_from = taken_from(&commands, &catalog);
         let entry = Entry { statement: None, at_ms: now.as_millis(), command: Command::Batch(commands) };
         let mastery = &mut self.aggregator_mut(me).mastery;
         mastery.plans += 1;
         let number = mastery.plans;
-        mastery.waits_for = Some((number, plan.noted));
+        mastery.waits_for = Some(Waiting { number, noted: plan.noted, taken_from });
         if self.propose(me, entry, Origin::Plan(number)).is_none() {
             self.aggregator_mut(me).mastery.waits_for = None;
             return;
@@ -77,9 +114,10 @@ impl World {
     /// seen the command (S3). An aggregator that does not lead passes it on, once.
     pub(super) fn lag_reported(&mut self, me: usize, from: usize, report: LagReport) {
         let now = self.local(me);
+        let group_now = self.group_time(me);
         let control = &self.aggregator(me).control;
-        if !control.is_leader(now, me) {
-            if let Some(leader) = control.leader(now, me)
+        if !control.is_leader(group_now, me) {
+            if let Some(leader) = control.leader(group_now, me)
                 && self.leaves().contains(&from)
             {
                 self.datagram(me, leader, Body::Lag(Box::new(report)));
@@ -99,9 +137,13 @@ impl World {
     /// What was not committed was not said, and is said by the next look.
     pub(super) fn plan_answered(&mut self, me: usize, number: u64, outcome: Option<Outcome>) {
         let mastery = &mut self.aggregator_mut(me).mastery;
-        if let Some((_, noted)) = mastery.waits_for.take_if(|(waiting, _)| *waiting == number) {
+        if let Some(plan) = mastery.waits_for.take_if(|plan| plan.number == number) {
             if outcome.is_some() {
-                mastery.noted = noted;
+                mastery.announced = true;
+                mastery.noted = plan.noted;
+                mastery.doubted.clear();
+            } else {
+                mastery.doubted.extend(plan.taken_from);
             }
             self.later(me, 1, Timer::LookAgain);
         }
@@ -110,4 +152,13 @@ impl World {
     pub(super) fn plan_timeout(&mut self, me: usize, number: u64) {
         self.plan_answered(me, number, None);
     }
+}
+
+/// The leaves whose primaries these commands give to others.
+fn taken_from(commands: &[Command], catalog: &Catalog) -> Vec<NodeId> {
+    let promoted = commands.iter().filter_map(|command| match command {
+        Command::PromoteInstance { partition, .. } => catalog.partition(*partition),
+        _ => None,
+    });
+    promoted.map(|partition| partition.primary).collect()
 }

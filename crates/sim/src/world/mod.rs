@@ -7,33 +7,56 @@
 //! * `control.rs`: the control group.
 //! * `observer.rs`: pings, evidence, verdicts, elections.
 //! * `master.rs`: what the master aggregator does about it.
-//! * `route.rs`: statements on their way through an aggregator.
-//! * `leaf.rs`: a leaf, its copy of the catalog, its instances; `store.rs`: what lies on its disk.
+//! * `switchover.rs`: planned changes of primaries; `plans.rs`: operators' plans.
+//! * `leases.rs`: what the master aggregator lends to leaves.
+//! * `route.rs`: what is on its way from an aggregator to a primary. * `transaction.rs`: a transaction at its aggregator.
+//! * `outcome.rs`: what became of one. * `wire.rs`: what is said about all of that.
+//! * `leaf.rs`: a leaf, its copy of the catalog, its instances; `leaf/links.rs`: their links, and copies on their way;
+//!   `leaf/reads.rs`: reads; `leaf/drain.rs`: primaries that are to hand over; `store.rs`: what lies on its disk.
+//! * `statements.rs`: statements at a primary. * `tenure.rs`: its locks and transactions, in one epoch.
+//! * `members.rs`: statements of transactions, and what is done about old ones.
 
 mod control;
 mod genesis;
 mod leaf;
+mod leases;
 mod machines;
 mod master;
+mod members;
 mod observer;
+mod outcome;
+mod plans;
 mod route;
+mod statements;
 mod store;
+mod switchover;
+mod tenure;
+mod transaction;
+mod wire;
 
 use std::fmt;
 use std::rc::Rc;
 
 use baton_catalog::{Catalog, Entry, Outcome};
 use baton_failover::LagReport;
-use baton_model::{Incarnation, Instant, NodeId, PartitionId, StatementId, StoreId};
+use baton_model::{Epoch, Incarnation, Instant, Lsn, NodeId, PartitionId, StoreId, TransactionId};
 use baton_replication as replication;
 
 pub use self::control::LEASE;
 use self::control::{Message as ControlMessage, Truth};
+use self::leaf::Drain;
 pub use self::leaf::Leaf;
 pub use self::machines::End;
 pub use self::observer::Aggregator;
 use self::observer::{Ping, Pong};
-pub use self::store::{Copy, Stored, apply as apply_record, counts_in};
+pub use self::outcome::Verdict;
+pub use self::route::Whose;
+pub use self::store::{Copy, Rows, Stored, counter, counts_in, key_of};
+pub use self::switchover::Order;
+use self::switchover::Standing;
+pub use self::transaction::{Alarm, Work};
+use self::wire::{Answer, Question, Reply};
+pub use self::wire::{Ask, Operation};
 use crate::invariants::Checks;
 use crate::kernel::{Clock, ConnId, Lane, Network, Queue, Rng, Time};
 use crate::nemesis::Nemesis;
@@ -53,32 +76,6 @@ pub enum Purpose {
     Replicate(PartitionId),
 }
 
-/// What a statement asks of a leaf.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Operation {
-    /// Adds one to each of these rows.
-    Write(Vec<u64>),
-    /// Reads a row.
-    Read(u64),
-}
-
-/// What a leaf answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// The write is done.
-    Written,
-    /// The row: how often it was written, and by whom last.
-    Row(Option<(u64, StatementId)>),
-    /// Nothing was done.
-    NotPrimary,
-    /// Nothing was done; too many wait.
-    Busy,
-    /// A row lock could not be had. Nothing was done by this attempt.
-    LockWaitTimeout,
-    /// It may have been done.
-    Deposed,
-}
-
 /// What nodes say to each other.
 #[expect(missing_docs, reason = "the fields are what the lines say")]
 #[derive(Debug)]
@@ -93,18 +90,34 @@ pub enum Body {
     Replication(replication::Message),
     /// Between members of the control group.
     Control(ControlMessage),
-    /// A statement.
-    Call { call: u64, partition: PartitionId, statement: StatementId, operation: Operation },
+    /// To a partition's primary.
+    Call { call: u64, partition: PartitionId, ask: Ask },
     /// Its answer.
     Answer { call: u64, answer: Answer },
     /// Nobody took the call: it was not carried out.
     Unheard { call: u64 },
     /// Whoever had the call is gone: it may have been carried out.
     Lost { call: u64 },
+    /// What is not about one partition.
+    Question { call: u64, question: Box<Question> },
+    /// Its answer.
+    Reply { call: u64, reply: Box<Reply> },
     /// A leaf asks the master aggregator for something.
     Propose(Box<Entry>),
     /// A primary tells the master aggregator that a replica keeps it waiting.
     Lag(Box<LagReport>),
+    /// "How is your instance?" Before a hand-over to it.
+    AskInstance { number: u64, partition: PartitionId },
+    /// The answer.
+    InstanceTold { number: u64, told: Option<Standing> },
+    /// "Stop taking writes, and say when nothing is under way any more."
+    Drain { number: u64, partition: PartitionId, epoch: Epoch, to: NodeId, drain: Time, hold: Time },
+    /// The answer.
+    Drained { number: u64, result: Result<Lsn, String> },
+    /// "Remove what you have of this partition", for a step of a plan, by this catalog.
+    DropOrphan { step: (u64, u32), partition: PartitionId, index: u64 },
+    /// It is removed.
+    OrphanDropped { step: (u64, u32) },
     /// "How far are your instances?"
     AskPositions,
     /// The answer.
@@ -119,9 +132,9 @@ impl fmt::Display for Body {
             Self::News(index) => write!(f, "News #{index}"),
             Self::Replication(message) => write!(f, "{message}"),
             Self::Control(message) => write!(f, "{message}"),
-            Self::Call { call, partition, statement, operation } => {
-                write!(f, "Call {call} {partition} s{} {operation:?}", statement.0)
-            }
+            Self::Call { call, partition, ask } => write!(f, "Call {call} {partition} {ask:?}"),
+            Self::Question { call, question } => write!(f, "Question {call} {question:?}"),
+            Self::Reply { call, reply } => write!(f, "Reply {call} {reply:?}"),
             Self::Answer { call, answer } => write!(f, "Answer {call} {answer:?}"),
             Self::Unheard { call } => write!(f, "Unheard {call}"),
             Self::Lost { call } => write!(f, "Lost {call}"),
@@ -129,6 +142,12 @@ impl fmt::Display for Body {
             Self::Lag(report) => {
                 write!(f, "Lag {} {} {} ms", report.partition, report.replica, report.silent_ms)
             }
+            Self::AskInstance { partition, .. } => write!(f, "AskInstance {partition}"),
+            Self::InstanceTold { told, .. } => write!(f, "InstanceTold {told:?}"),
+            Self::Drain { partition, epoch, to, .. } => write!(f, "Drain {partition} {epoch} for {to}"),
+            Self::Drained { result, .. } => write!(f, "Drained {result:?}"),
+            Self::DropOrphan { partition, index, .. } => write!(f, "DropOrphan {partition} by #{index}"),
+            Self::OrphanDropped { step } => write!(f, "OrphanDropped {step:?}"),
             Self::AskPositions => f.write_str("AskPositions"),
             Self::Positions(told) => write!(f, "Positions {told:?}"),
         }
@@ -140,6 +159,8 @@ impl fmt::Display for Body {
 pub enum Timer {
     /// An aggregator pings.
     Tick,
+    /// An aggregator renews leases between heartbeats that are far apart.
+    RenewLeases,
     /// A leader lets the members know that it lives.
     ControlHeartbeat,
     /// The next round of pre-votes.
@@ -152,18 +173,32 @@ pub enum Timer {
     EverySecond,
     /// A plan waits for its outcome no longer.
     PlanTimeout(u64),
+    /// The master aggregator looks at operators' plans.
+    LookAtPlans,
+    /// A hand-over waits no longer, if it is still at this turn.
+    Switch(u64, u64),
     /// Time passes for the instances of a leaf.
     LeafTick,
     /// A replica tries again to reach its primary.
     LinkRetry(PartitionId, u64),
     /// The next piece of a copy.
     FetchStep(u64),
+    /// A leaf shows what it has read, if it still may.
+    Show(u64),
+    /// A primary that is to hand over waits no longer for open transactions.
+    CloseTimeout(PartitionId, u64),
     /// A leaf looks whether its watch is still good.
     WatchLook,
     /// A statement is tried again.
     Retry(u64),
     /// A statement is given up.
     GiveUp(u64),
+    /// A step of a commit is asked for again.
+    CallTimeout(u64),
+    /// A transaction does something.
+    Transaction(TransactionId, Alarm),
+    /// A question about an outcome waits no longer, at this stage.
+    Inquiry(u64, u8),
     /// A connection attempt has taken too long.
     ConnectTimeout(u64),
 }
@@ -237,6 +272,8 @@ pub enum Refused {
 pub enum Origin {
     /// The master aggregator's own plan, by its number.
     Plan(u64),
+    /// A hand-over, by its number.
+    Switch(u64),
     /// A leaf, which asks again if need be, or an operator, who looks for himself.
     Nobody,
 }
@@ -349,6 +386,11 @@ impl World {
         self.digest
     }
 
+    /// The catalog that an aggregator has applied.
+    fn catalog_here(&self, at: usize) -> Rc<Catalog> {
+        Rc::clone(self.catalog_at(self.aggregator(at).control.commit))
+    }
+
     fn catalog_at(&self, index: u64) -> &Rc<Catalog> {
         &self.truth.catalogs[index as usize]
     }
@@ -405,6 +447,11 @@ impl World {
         self.nodes[at].clock.at(self.now)
     }
 
+    /// What the clock shows by which the control group goes: it stands still while the machine sleeps.
+    fn group_time(&self, at: usize) -> Instant {
+        self.nodes[at].clock.awake_at(self.now)
+    }
+
     /// Lets a node's process do something after so much of its own time.
     fn timer(&mut self, node: usize, after: Time, timer: Timer) {
         let at = self.nodes[node].clock.after(self.now, after);
@@ -431,7 +478,19 @@ impl World {
     // ---- messages
 
     /// Sends a message that is on no connection.
-    fn datagram(&mut self, from: usize, to: usize, body: Body) {
+    fn datagram(&mut self, from: usize, to: usize, mut body: Body) {
+        if let Body::Answer { call, .. } = body
+            && self.nemesis.breaks_call()
+        {
+            body = Body::Lost { call };
+        } else if let Body::Call { call, .. } = body
+            && self.nemesis.breaks_call()
+        {
+            // The request gets there, and the caller is told at once that the answer will not.
+            let at = self.now + self.net.delay(to, from);
+            let body = Box::new(Body::Lost { call });
+            self.queue.push(at, Event::Datagram { from: to, to: from, body, sent: self.now });
+        }
         let at = self.now + self.net.delay(from, to);
         self.queue.push(at, Event::Datagram { from, to, body: Box::new(body), sent: self.now });
     }
@@ -524,12 +583,20 @@ impl World {
             Timer::LookAgain => self.look(node),
             Timer::EverySecond => self.every_second(node),
             Timer::PlanTimeout(number) => self.plan_timeout(node, number),
+            Timer::LookAtPlans => self.look_at_plans(node),
+            Timer::Switch(number, turn) => self.switch_timer(node, number, turn),
             Timer::LeafTick => self.leaf_tick(node),
             Timer::LinkRetry(partition, attempt) => self.link_retry(node, partition, attempt),
             Timer::FetchStep(number) => self.fetch_step(node, number),
+            Timer::Show(number) => self.show(node, number),
+            Timer::CloseTimeout(partition, ticket) => self.close_timed_out(node, partition, ticket),
+            Timer::RenewLeases => self.renew_leases(node),
             Timer::WatchLook => self.watch_look(node),
             Timer::Retry(op) => self.try_again(node, op),
             Timer::GiveUp(op) => self.give_up(node, op),
+            Timer::CallTimeout(call) => self.call_lost(node, call),
+            Timer::Transaction(id, alarm) => self.transaction_alarm(node, id, alarm),
+            Timer::Inquiry(number, stage) => self.inquiry_timeout(node, number, stage),
             Timer::ConnectTimeout(attempt) => self.connect_timed_out(node, attempt),
         }
     }
@@ -584,14 +651,25 @@ impl World {
         }
         match *body {
             Body::Control(message) => self.control_message(to, from, message),
-            Body::Call { call, partition, statement, operation } => {
-                self.called(to, from, call, partition, statement, operation);
-            }
+            Body::Call { call, partition, ask } => self.called(to, from, call, partition, ask),
+            Body::Question { call, question } => self.asked(to, from, call, *question),
+            Body::Reply { call, reply } => self.told(to, call, *reply),
             Body::Answer { call, answer } => self.answered(to, call, answer),
             Body::Unheard { call } => self.unheard(to, call),
             Body::Lost { call } => self.call_lost(to, call),
             Body::Propose(entry) => self.asked_to_propose(to, from, *entry),
             Body::Lag(report) => self.lag_reported(to, from, *report),
+            Body::AskInstance { number, partition } => self.asked_for_instance(to, from, number, partition),
+            Body::InstanceTold { number, told } => self.instance_told(to, number, told),
+            Body::Drain { number, partition, epoch, to: heir, drain, hold } => {
+                let drain = Drain { from, number, epoch, to: heir, drain, hold };
+                self.asked_to_drain(to, partition, drain);
+            }
+            Body::Drained { number, result } => self.drained(to, number, result),
+            Body::DropOrphan { step, partition, index } => {
+                self.asked_to_drop(to, from, step, partition, index);
+            }
+            Body::OrphanDropped { step } => self.orphan_dropped(to, step),
             Body::AskPositions => {
                 let told = self.leaf(to).positions();
                 self.datagram(to, from, Body::Positions(told));
@@ -603,7 +681,7 @@ impl World {
 
     /// A leaf's request: an aggregator that does not lead passes it on to the one that does, once.
     fn asked_to_propose(&mut self, node: usize, from: usize, entry: Entry) {
-        let now = self.local(node);
+        let now = self.group_time(node);
         let control = &self.aggregator(node).control;
         if control.is_leader(now, node) {
             self.propose(node, entry, Origin::Nobody);
@@ -618,6 +696,7 @@ impl World {
     fn proposal_answered(&mut self, node: usize, origin: Origin, outcome: Option<Outcome>) {
         match origin {
             Origin::Plan(number) => self.plan_answered(node, number, outcome),
+            Origin::Switch(number) => self.switch_answered(node, number, outcome),
             Origin::Nobody => {}
         }
     }
@@ -626,6 +705,7 @@ impl World {
     fn applied(&mut self, node: usize) {
         self.feed(node);
         self.routes_changed(node);
+        self.inquiries_see(node);
     }
 
     /// The committed catalog has moved to this index.

@@ -8,16 +8,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use baton_detector::{
-    Detector, Effect, Event as Seen, Health as Felt, Observation, Report, Sighting, Vitals,
+    Detector, Effect, Event as Seen, Grant, Health as Felt, Observation, Report, Sighting, Vitals,
 };
 use baton_failover::{Call, Campaigner, FailedSince, Sight, Standing, detection_input, evidence, felt};
 use baton_model::limits::HEARTBEAT_CONNECT_TIMEOUT_MS;
-use baton_model::{CatalogIndex, Instant, Lsn, NodeId, PartitionId};
+use baton_model::{CatalogIndex, Instant, Lsn, NodeId, PartitionId, TransactionId};
 use baton_policy::{NodeEvidence, NodeVerdict};
 
 use super::control::{Control, LEASE, Store};
+use super::leases::{Lending, RENEWAL};
 use super::master::Mastery;
+use super::outcome::Inquiry;
+use super::plans::Planning;
 use super::route::Op;
+use super::switchover::Switchovers;
+use super::transaction::Transaction;
 use super::{Body, Purpose, Refused, Timer, World};
 use crate::kernel::{ConnId, Disk, MS, S, Time};
 
@@ -36,6 +41,8 @@ pub struct Ping {
     pub term: u64,
     /// The catalog that it has applied.
     pub index: u64,
+    /// The right to show what is read.
+    pub lease: Option<Grant>,
 }
 
 /// The answer to one.
@@ -43,6 +50,8 @@ pub struct Ping {
 pub struct Pong {
     /// Which ping.
     pub seq: u64,
+    /// When it was sent, by the clock of who answers.
+    sent_at: Instant,
     report: Report,
     sightings: Vec<Sighting>,
 }
@@ -75,15 +84,25 @@ pub struct Aggregator {
     pub(super) mastery: Mastery,
     /// How far instances are.
     pub(super) positions: Arc<BTreeMap<(NodeId, PartitionId), Lsn>>,
-    /// Statements on their way.
+    /// What is on its way to primaries.
     pub(super) ops: BTreeMap<u64, Op>,
+    /// Transactions that are open, or on their way to an end.
+    pub(super) transactions: BTreeMap<TransactionId, Transaction>,
+    /// Questions of clients about others.
+    pub(super) inquiries: BTreeMap<u64, Inquiry>,
+    /// What it lends to leaves.
+    pub(super) lending: Lending,
+    /// Planned changes of primaries.
+    pub(super) switchovers: Switchovers,
+    /// Operators' plans.
+    pub(super) planning: Planning,
 }
 
 impl Aggregator {
     /// A process that starts on this disk.
-    pub fn start(_id: NodeId, disk: Disk<Store>, members: usize, now: Instant) -> Self {
+    pub fn start(_id: NodeId, disk: Disk<Store>, members: usize, now: Instant, group_now: Instant) -> Self {
         Self {
-            control: Control::start(disk, members, now),
+            control: Control::start(disk, members, group_now),
             detector: Detector::default(),
             lines: Vec::new(),
             interval: 0,
@@ -97,7 +116,17 @@ impl Aggregator {
             mastery: Mastery::default(),
             positions: Arc::default(),
             ops: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
+            lending: Lending::default(),
+            switchovers: Switchovers::default(),
+            planning: Planning::default(),
         }
+    }
+
+    /// How often it pings.
+    pub(super) fn interval(&self) -> Time {
+        self.interval
     }
 
     /// What it knows of each node.
@@ -124,6 +153,8 @@ impl World {
         let first = self.rng.below(150 * MS) + 1;
         self.later(me, first, Timer::Tick);
         self.later(me, S, Timer::EverySecond);
+        self.later(me, RENEWAL, Timer::RenewLeases);
+        self.later(me, S, Timer::LookAtPlans);
         self.look_for_leader(me);
     }
 
@@ -153,6 +184,7 @@ impl World {
                 Effect::Disconnect { node } => {
                     let to = Self::position(node);
                     let line = std::mem::replace(&mut self.aggregator_mut(me).lines[to], Line::None);
+                    self.aggregator_mut(me).lending.heard.remove(&node);
                     if let Line::Open(conn) = line {
                         self.checks.s11.unlinked(me, to);
                         self.send(me, conn, None);
@@ -160,13 +192,8 @@ impl World {
                 }
                 Effect::Ping { node, seq } => {
                     let to = Self::position(node);
-                    let control = &self.aggregator(me).control;
-                    let ping = Ping { seq, from: me, term: control.term(), index: control.commit };
                     // S11: a ping that the host does not take was not sent.
-                    if let Line::Open(conn) = self.aggregator(me).lines[to]
-                        && !self.nemesis.is_clogged(me, to)
-                    {
-                        self.send(me, conn, Some(Body::Ping(ping)));
+                    if self.ping(me, to, seq) {
                         self.checks.s11.sent(me, to, seq);
                         self.detect(me, now, Seen::PingSent { node, seq });
                     }
@@ -177,6 +204,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether it left.
+    pub(super) fn ping(&mut self, me: usize, to: usize, seq: u64) -> bool {
+        let Line::Open(conn) = self.aggregator(me).lines[to] else { return false };
+        if self.nemesis.is_clogged(me, to) {
+            return false;
+        }
+        let lease = self.lend(me, to);
+        let control = &self.aggregator(me).control;
+        let ping = Ping { seq, from: me, term: control.term(), index: control.commit, lease };
+        self.send(me, conn, Some(Body::Ping(ping)));
+        true
     }
 
     pub(super) fn tick(&mut self, me: usize) {
@@ -238,6 +278,7 @@ impl World {
         match answer {
             Ok(conn) => {
                 self.aggregator_mut(me).lines[to] = Line::Open(conn);
+                self.aggregator_mut(me).lending.heard.remove(&node);
                 self.checks.s11.linked(me, to);
                 self.detect(me, now, Seen::Connected { node });
             }
@@ -261,6 +302,7 @@ impl World {
         if self.aggregator(me).lines[peer] == Line::Open(conn) {
             self.aggregator_mut(me).lines[peer] = Line::None;
             let node = self.nodes[peer].id;
+            self.aggregator_mut(me).lending.heard.remove(&node);
             self.checks.s11.unlinked(me, peer);
             self.hard_evidence(me, Seen::ConnectionLost { node });
         }
@@ -290,7 +332,8 @@ impl World {
                 self.leaf_hears(me, &ping);
             }
         }
-        let pong = Pong { seq: ping.seq, report, sightings };
+        let sent_at = self.local(me);
+        let pong = Pong { seq: ping.seq, sent_at, report, sightings };
         self.send(me, conn, Some(Body::Pong(Box::new(pong))));
     }
 
@@ -300,9 +343,10 @@ impl World {
         {
             return;
         }
-        let Pong { seq, report, sightings } = pong;
+        let Pong { seq, sent_at, report, sightings } = pong;
         let node = self.nodes[peer].id;
         let now = self.local(me);
+        self.aggregator_mut(me).lending.heard.insert(node, (now, sent_at));
         self.checks.s11.answered(me, peer, seq);
         self.detect(me, now, Seen::Pong { node, seq, report, sightings });
     }
@@ -314,19 +358,19 @@ impl World {
         if self.is_campaigning(me) {
             return;
         }
-        let now = self.local(me);
+        let (now, group_now) = (self.local(me), self.group_time(me));
         let catalog = Rc::clone(self.catalog_at(self.aggregator(me).control.commit));
         let id = self.nodes[me].id;
         let super::Role::Aggregator(aggregator) = &mut self.nodes[me].role else { return };
         let control = &aggregator.control;
-        let leader = control.leader(now, me);
+        let leader = control.leader(group_now, me);
         let standing = Standing {
             me: id,
-            is_leader: control.is_leader(now, me),
+            is_leader: control.is_leader(group_now, me),
             leader: leader.map(|leader| NodeId(leader as u64 + 1)),
             term: control.term(),
             voters: control.voters(),
-            unled_ms: control.unled_ms(now, me),
+            unled_ms: control.unled_ms(group_now, me),
             log_index: control.log_index(),
         };
         // Whoever is led, and hears its leader, has nothing to ask.
@@ -380,7 +424,7 @@ impl World {
     }
 
     pub(super) fn every_second(&mut self, me: usize) {
-        let now = self.local(me);
+        let now = self.group_time(me);
         self.feed(me);
         if self.aggregator(me).control.is_leader(now, me) {
             let catalog = Rc::clone(self.catalog_at(self.aggregator(me).control.commit));

@@ -1,42 +1,62 @@
-//! Statements on their way through an aggregator: to the primary that the catalog names, and to the next one if that
-//! one is lost, with the same id, until they are answered or given up. Played as `baton-node`'s `route.rs` does it.
+//! What an aggregator asks of a partition's primary: of the one that the catalog names, and of the next one if that one
+//! is lost, with the same id, until it is answered or given up. Played as `baton-node`'s `aggregator/route.rs` does it.
 
-use baton_model::{NodeId, PartitionId, StatementId};
+use baton_model::limits::CALL_TIMEOUT;
+use baton_model::{NodeId, PartitionId, StatementId, TransactionId};
 
-use super::{Answer, Body, Operation, Timer, World};
+use super::wire::{Answer, Ask};
+use super::{Body, Role, Timer, World};
 use crate::kernel::{MS, Time};
 use crate::workload::Ended;
 
 /// Between two attempts, if nothing tells that it is worth one earlier.
 const RETRY: Time = 20 * MS;
 
-/// A statement on its way.
+/// Who wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// A client, with a statement that is its own transaction.
+    Client(usize, StatementId),
+    /// A transaction.
+    Transaction(TransactionId),
+    /// The coordinator of one.
+    Commit(TransactionId),
+    /// Nobody any more.
+    Nobody,
+}
+
+/// Something on its way to a partition's primary.
 #[derive(Debug)]
 pub struct Op {
-    client: usize,
+    pub whose: Whose,
     partition: PartitionId,
-    statement: StatementId,
-    operation: Operation,
+    ask: Ask,
     /// The attempt that is under way, by call, and whom it asked.
     asked: Option<(u64, NodeId)>,
     /// An earlier attempt may have been carried out.
     uncertain: bool,
 }
 
+/// How it ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was answered.
+    Answered(Answer),
+    /// It was not, in time. Whether it may have been carried out.
+    GivenUp { unknown: bool },
+}
+
 impl World {
-    /// A client's statement comes to an aggregator. Its number names it there.
-    pub fn begin_statement(
-        &mut self,
-        me: usize,
-        client: usize,
-        partition: PartitionId,
-        statement: StatementId,
-        operation: Operation,
-    ) {
+    /// Something is to be asked of a partition's primary.
+    pub fn begin_op(&mut self, me: usize, whose: Whose, partition: PartitionId, ask: Ask) {
         let number = self.workload.next_number();
-        let op = Op { client, partition, statement, operation, asked: None, uncertain: false };
+        let mut patience = self.setup.patience;
+        if matches!(ask, Ask::Step(_)) {
+            // However short statements are held in a failover, a commit that is under way is worth a moment.
+            patience *= (CALL_TIMEOUT.as_micros() as Time).div_ceil(patience);
+        }
+        let op = Op { whose, partition, ask, asked: None, uncertain: false };
         self.aggregator_mut(me).ops.insert(number, op);
-        let patience = self.setup.patience;
         self.later(me, patience, Timer::GiveUp(number));
         self.attempt(me, number);
     }
@@ -52,16 +72,26 @@ impl World {
             return;
         }
         let partition = op.partition;
+        let is_step = matches!(op.ask, Ask::Step(_));
         let Some(node) = self.serving(me, partition) else {
+            let index = self.aggregator(me).control.commit;
+            if is_step && self.catalog_at(index).partition(partition).is_none() {
+                // It was dropped meanwhile.
+                return self.give_up(me, number);
+            }
             self.later(me, RETRY, Timer::Retry(number));
             return;
         };
         let call = self.workload.next_number();
+        if is_step {
+            let most = self.setup.patience.min(CALL_TIMEOUT.as_micros() as Time);
+            self.later(me, most, Timer::CallTimeout(call));
+        }
         let Some(op) = self.aggregator_mut(me).ops.get_mut(&number) else { return };
         op.asked = Some((call, node));
-        let (statement, operation) = (op.statement, op.operation.clone());
+        let ask = op.ask.clone();
         self.workload.calls.insert(call, number);
-        self.datagram(me, Self::position(node), Body::Call { call, partition, statement, operation });
+        self.datagram(me, Self::position(node), Body::Call { call, partition, ask });
     }
 
     pub(super) fn try_again(&mut self, me: usize, number: u64) {
@@ -79,8 +109,15 @@ impl World {
     }
 
     pub(super) fn answered(&mut self, me: usize, call: u64, answer: Answer) {
+        if let Role::Leaf(_) = self.nodes[me].role {
+            let told = if let Answer::Step(answer) = answer { Some(answer) } else { None };
+            return self.home_answered(me, call, told);
+        }
         match answer {
-            Answer::NotPrimary | Answer::Busy => self.attempt_failed(me, call, false),
+            Answer::NotPrimary | Answer::Busy | Answer::InDoubt | Answer::NoLease => {
+                self.attempt_failed(me, call, false);
+            }
+            Answer::Step(answer) if answer.is_to_be_asked_again() => self.attempt_failed(me, call, false),
             Answer::Deposed => self.attempt_failed(me, call, true),
             Answer::LockWaitTimeout => {
                 let uncertain = self
@@ -93,32 +130,35 @@ impl World {
                 if uncertain {
                     self.attempt_failed(me, call, false);
                 } else {
-                    self.end_call(me, call, Ended::Undone);
+                    self.end_call(me, call, answer);
                 }
             }
-            Answer::Written => self.end_call(me, call, Ended::Written),
-            Answer::Row(row) => self.end_call(me, call, Ended::Read(row)),
+            _ => self.end_call(me, call, answer),
         }
     }
 
     pub(super) fn unheard(&mut self, me: usize, call: u64) {
-        if matches!(self.nodes[me].role, super::Role::Aggregator(_)) {
-            self.attempt_failed(me, call, false);
+        match self.nodes[me].role {
+            Role::Aggregator(_) => self.attempt_failed(me, call, false),
+            Role::Leaf(_) => self.home_answered(me, call, None),
         }
     }
 
     pub(super) fn call_lost(&mut self, me: usize, call: u64) {
-        self.attempt_failed(me, call, true);
+        match self.nodes[me].role {
+            Role::Aggregator(_) => self.attempt_failed(me, call, true),
+            Role::Leaf(_) => self.home_answered(me, call, None),
+        }
     }
 
-    fn end_call(&mut self, me: usize, call: u64, ended: Ended) {
+    fn end_call(&mut self, me: usize, call: u64, answer: Answer) {
         let Some(number) = self.workload.calls.remove(&call) else { return };
         let op = self.aggregator(me).ops.get(&number);
         if op.is_none_or(|op| op.asked.is_none_or(|(asked, _)| asked != call)) {
             return; // An answer to an attempt that was given up.
         }
         if let Some(op) = self.aggregator_mut(me).ops.remove(&number) {
-            self.statement_ended(me, op.client, op.statement, ended);
+            self.op_ended(me, op, Outcome::Answered(answer));
         }
     }
 
@@ -149,7 +189,36 @@ impl World {
             self.workload.calls.remove(&call);
         }
         let unknown = op.uncertain || op.asked.is_some();
-        let ended = if unknown { Ended::Unknown } else { Ended::Undone };
-        self.statement_ended(me, op.client, op.statement, ended);
+        self.op_ended(me, op, Outcome::GivenUp { unknown });
+    }
+
+    fn op_ended(&mut self, me: usize, op: Op, outcome: Outcome) {
+        match op.whose {
+            Whose::Client(client, statement) => {
+                let ended = match outcome {
+                    Outcome::Answered(Answer::Written) => Ended::Written,
+                    Outcome::Answered(Answer::Row(row)) => Ended::Read(row),
+                    Outcome::GivenUp { unknown: true } => Ended::Unknown,
+                    _ => Ended::Undone,
+                };
+                self.statement_ended(me, client, statement, ended);
+            }
+            Whose::Transaction(transaction) => {
+                self.statement_of_transaction_ended(me, transaction, op.partition, outcome);
+            }
+            Whose::Commit(transaction) => {
+                let answer = match outcome {
+                    Outcome::Answered(Answer::Step(answer)) => Some(answer),
+                    _ => None,
+                };
+                self.step_of_commit_ended(me, transaction, op.partition, answer);
+            }
+            Whose::Nobody => {}
+        }
+    }
+
+    /// Nobody waits any more for what a transaction has asked.
+    pub(super) fn drop_ops_of(&mut self, me: usize, transaction: TransactionId) {
+        self.aggregator_mut(me).ops.retain(|_, op| op.whose != Whose::Transaction(transaction));
     }
 }

@@ -1,12 +1,14 @@
 //! What lies on a leaf's disk: its copy of the catalog, by index, and its copies of partitions.
 //!
 //! A partition's rows are counters: a key is a number, and a row says how often it was written and by which statement
-//! last. Records are kept once and shared by what a process sees and what is synced.
+//! last; a transaction's statements have its id. Beside them are the rows of the internal tables, as the core made them.
+//! Records are kept once and shared by what a process sees and what is synced.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use baton_model::{Blob, Epoch, Key, Lsn, PartitionId, StatementId, TableId};
+use baton_model::{Blob, Epoch, Key, Lsn, PartitionId, StatementId, TableId, TransactionId};
+use baton_replication::transaction::{self, DECIDED, Decided, HORIZON, PREPARED, Prepared, transaction_of};
 use baton_replication::{History, Mutation, Payload, Record, Saved, StatementOutcome};
 
 use crate::kernel::Medium;
@@ -16,6 +18,76 @@ pub const TABLE: TableId = TableId(1);
 
 /// A row: how often it was written, and by which statement last.
 pub type Row = (u64, StatementId);
+
+/// The rows of a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    counters: BTreeMap<u64, Row>,
+    internal: BTreeMap<(TableId, Key), Blob>,
+}
+
+impl Rows {
+    /// A counter.
+    #[must_use]
+    pub fn get(&self, key: &u64) -> Option<&Row> {
+        self.counters.get(key)
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.counters.len() + self.internal.len()
+    }
+
+    fn of_table(&self, table: TableId) -> impl Iterator<Item = (&Key, &Blob)> {
+        let rows = self.internal.range((table, Key::new())..);
+        rows.take_while(move |((of, _), _)| *of == table).map(|((_, key), row)| (key, row))
+    }
+
+    /// The transactions that are prepared and not finished.
+    #[must_use]
+    pub fn prepared(&self) -> Vec<(TransactionId, Prepared)> {
+        let rows = self.of_table(PREPARED);
+        rows.filter_map(|(key, row)| transaction_of(key).zip(Prepared::from_row(row))).collect()
+    }
+
+    /// The transactions that were decided here and are remembered, oldest first.
+    pub fn decided(&self) -> impl Iterator<Item = (TransactionId, Decided)> {
+        self.of_table(DECIDED).filter_map(|(key, row)| transaction_of(key).zip(Decided::from_row(row)))
+    }
+
+    /// Whether this transaction is remembered as decided here.
+    #[must_use]
+    pub fn has_decided(&self, transaction: TransactionId) -> bool {
+        self.internal.contains_key(&(DECIDED, transaction::key_of(transaction)))
+    }
+
+    /// The youngest transaction that may have been forgotten.
+    #[must_use]
+    pub fn horizon(&self) -> Option<TransactionId> {
+        transaction::horizon(self.internal.get(&(HORIZON, Key::new())).map(|row| &**row))
+    }
+
+    /// Does what a record says.
+    pub fn apply(&mut self, record: &Record) {
+        let Payload::Write(write) = &record.payload else { return };
+        for mutation in &write.mutations {
+            if mutation.table.is_internal() {
+                let place = (mutation.table, mutation.key.clone());
+                match &mutation.row {
+                    Some(row) => drop(self.internal.insert(place, row.clone())),
+                    None => drop(self.internal.remove(&place)),
+                }
+                continue;
+            }
+            let Some(key) = key_of(&mutation.key) else { continue };
+            match mutation.row.as_deref().and_then(row_of) {
+                Some(row) => drop(self.counters.insert(key, row)),
+                None => drop(self.counters.remove(&key)),
+            }
+        }
+    }
+}
 
 /// One copy of a partition, as it lies on a disk.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +100,7 @@ pub struct Stored {
     log: VecDeque<Rc<Record>>,
     first: Lsn,
     /// Its rows.
-    pub rows: BTreeMap<u64, Row>,
+    pub rows: Rows,
     /// Its rows are as of here.
     pub applied: Lsn,
     /// The statements that its copy came with, or that were kept when its log was cut.
@@ -106,20 +178,8 @@ impl Stored {
     fn apply(&mut self, last: Lsn) {
         while self.applied < last {
             let Some(record) = self.record(self.applied.next()).cloned() else { return };
-            apply(&mut self.rows, &record);
+            self.rows.apply(&record);
             self.applied = record.lsn;
-        }
-    }
-}
-
-/// Does to rows what a record says.
-pub fn apply(rows: &mut BTreeMap<u64, Row>, record: &Record) {
-    let Payload::Write(write) = &record.payload else { return };
-    for mutation in &write.mutations {
-        let Some(key) = key_of(&mutation.key) else { continue };
-        match mutation.row.as_deref().and_then(row_of) {
-            Some(row) => drop(rows.insert(key, row)),
-            None => drop(rows.remove(&key)),
         }
     }
 }
@@ -128,9 +188,14 @@ pub fn apply(rows: &mut BTreeMap<u64, Row>, record: &Record) {
 #[must_use]
 pub fn counts_in(record: &Record) -> Vec<(u64, u64)> {
     let Payload::Write(write) = &record.payload else { return Vec::new() };
-    let row =
-        |mutation: &Mutation| Some((key_of(&mutation.key)?, mutation.row.as_deref().and_then(row_of)?.0));
-    write.mutations.iter().filter_map(row).collect()
+    write.mutations.iter().filter_map(counter).map(|(key, (count, _))| (key, count)).collect()
+}
+
+/// The counter that a mutation writes; None if it is of another table.
+#[must_use]
+pub fn counter(mutation: &Mutation) -> Option<(u64, Row)> {
+    let row = (mutation.table == TABLE).then_some(mutation.row.as_deref()?)?;
+    Some((key_of(&mutation.key)?, row_of(row)?))
 }
 
 /// A write of one row.
@@ -216,7 +281,7 @@ pub struct Made {
     /// The epochs of the log that it was made with.
     pub history: History,
     /// Its rows.
-    pub rows: BTreeMap<u64, Row>,
+    pub rows: Rows,
 }
 
 /// A leaf's disk.
