@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, Partition, Rejection};
+use baton_model::limits::{LEAF_READ_LEASE_MARGIN_MS, LEAF_READ_LEASE_MS};
 use baton_model::{Epoch, NodeId, PartitionId, StatementId, SyncState};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
@@ -43,8 +44,13 @@ const SERVES: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A drained primary shows nothing that it reads while it holds still. If its successor is not committed within this
-/// since it was asked to drain, its leaf is lent nothing more, so that it reads nothing when it goes on.
-const DOUBTED_AFTER: Duration = Duration::from_millis(500);
+/// since it was asked to drain, its leaf is lent nothing more, so that it reads nothing when it goes on: what was lent
+/// before is over by then.
+const DOUBTED_AFTER: Duration = Duration::from_millis(1_300);
+const _: () = assert!(
+    DOUBTED_AFTER.as_millis() + (LEAF_READ_LEASE_MS + LEAF_READ_LEASE_MARGIN_MS) as u128
+        < HOLD_MAX.as_millis()
+);
 
 /// Which leaves something may have been taken from, by hand-overs whose outcome is not known yet.
 #[derive(Default)]

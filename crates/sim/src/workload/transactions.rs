@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use baton_model::{PartitionId, StatementId, TransactionId};
 
 use crate::kernel::{MS, Time};
-use crate::world::{Alarm, Event, Operation, Timer, Verdict, Work, World};
+use crate::world::{Alarm, CLOCKS_APART_MS, Event, Operation, Timer, Verdict, Work, World};
 
 /// What a client hears of its transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -365,12 +365,13 @@ impl World {
         }
         session.waits = false;
         self.story.detail(self.now, || format!("client {number}: outcome of {id}: {verdict:?}"));
-        // What went with its database is said never to have been committed: a node does not know better yet.
+        // A clock that jumped further than clocks may be apart has made it look younger than its database's end.
         let deal = self.workload.transactions.get(&id);
         let database = deal.and_then(|deal| deal.partitions().next()).map(|partition| partition.database);
         let is_gone = database.is_some_and(|database| self.catalog().database_by_id(database).is_none());
+        let looks_younger = id.begun_us() / 1000 > self.catalog().given_up_ms() + CLOCKS_APART_MS;
         match verdict {
-            Verdict::NotCommitted if is_gone => self.deal_ends(number, id, None),
+            Verdict::NotCommitted if is_gone && looks_younger => self.deal_ends(number, id, None),
             Verdict::Committed => self.deal_ends(number, id, Some(true)),
             Verdict::NotCommitted => self.deal_ends(number, id, Some(false)),
             Verdict::Unknown => self.deal_ends(number, id, None),

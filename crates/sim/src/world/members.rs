@@ -163,14 +163,14 @@ impl World {
         from: usize,
         call: u64,
         partition: PartitionId,
-        (transaction, place, after): (TransactionId, Place, u32),
+        (transaction, place, which): (TransactionId, Place, (u32, u32)),
     ) {
         let now = self.local(me);
         let Some(tenure) = self.tenure(me, partition) else { return };
         let answer = if place.epoch > tenure.epoch {
             Answer::NotPrimary
         } else {
-            let taken = tenure.participant.take_back(now, transaction, place, after);
+            let taken = tenure.participant.take_back(now, transaction, place, which);
             match taken.and_then(|()| tenure.participant.workspace(transaction, place)) {
                 Ok(work) => Answer::Within(place, !work.is_empty()),
                 Err(refused) => refusal(refused),

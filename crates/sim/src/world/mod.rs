@@ -49,7 +49,7 @@ pub use self::leaf::Leaf;
 pub use self::machines::End;
 pub use self::observer::Aggregator;
 use self::observer::{Ping, Pong};
-pub use self::outcome::Verdict;
+pub use self::outcome::{CLOCKS_APART_MS, Verdict};
 pub use self::route::Whose;
 pub use self::store::{Copy, Rows, Stored, counter, counts_in, key_of};
 pub use self::switchover::Order;

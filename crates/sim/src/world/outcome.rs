@@ -3,7 +3,7 @@
 //!
 //! "Committed" is said as soon as one partition has it in its rows. "Not committed" takes more: that no aggregator runs
 //! it any more, and that every partition, asked after that, in the epochs of a catalog that is not older than the
-//! question, has nothing of it and has forgotten nothing as young.
+//! question, has nothing of it and has forgotten nothing as young, and that no data was given up since it began.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -17,6 +17,9 @@ use crate::kernel::{S, Time};
 /// How long a node may take to say what it knows.
 const ASK: Time = 3 * S;
 
+/// The wall clocks of aggregators are taken to differ by no more, in milliseconds.
+pub const CLOCKS_APART_MS: u64 = 1_000;
+
 /// What a client is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -26,7 +29,7 @@ pub enum Verdict {
     NotCommitted,
     /// Ask again.
     Undecided,
-    /// It is so old that it may have been committed and forgotten.
+    /// It is so old that it may have been committed and forgotten, or it may have gone with its database.
     Unknown,
 }
 
@@ -223,7 +226,7 @@ impl World {
             }
             Stage::Knowledge => {
                 let Some(inquiry) = self.aggregator_mut(me).inquiries.remove(&number) else { return };
-                let verdict = inquiry.verdict();
+                let verdict = inquiry.verdict(catalog.given_up_ms());
                 return self.outcome_told(inquiry.client, transaction, verdict);
             }
         }
@@ -238,7 +241,8 @@ impl World {
 }
 
 impl Inquiry {
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self, given_up_ms: u64) -> Verdict {
+        let begun_ms = self.transaction.begun_us() / 1000;
         let known: BTreeSet<Option<Knowledge>> = self.known.values().copied().collect();
         if known.contains(&Some(Knowledge::Committed)) {
             Verdict::Committed
@@ -249,6 +253,8 @@ impl Inquiry {
         {
             Verdict::Undecided
         } else if known.contains(&Some(Knowledge::Forgotten)) {
+            Verdict::Unknown
+        } else if given_up_ms > 0 && begun_ms <= given_up_ms + CLOCKS_APART_MS {
             Verdict::Unknown
         } else {
             Verdict::NotCommitted

@@ -63,8 +63,8 @@ impl World {
         };
         let (statement, keys, member) = match ask {
             Ask::Read(key, within) => return self.read(me, from, call, partition, key, within),
-            Ask::TakeBack(transaction, place, after) => {
-                return self.take_back(me, from, call, partition, (transaction, place, after));
+            Ask::TakeBack(transaction, place, which) => {
+                return self.take_back(me, from, call, partition, (transaction, place, which));
             }
             Ask::Step(request) => {
                 self.asked_to_step(me, from, call, partition, request);

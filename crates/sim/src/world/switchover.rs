@@ -28,7 +28,7 @@ const AGAIN: Time = 300 * MS;
 /// Between two looks whether a leaf reads nothing any more.
 const LOOK_AGAIN: Time = 5 * MS;
 /// If the successor of a primary that was asked to drain is not committed within this, its leaf is lent nothing more.
-const DOUBTED_AFTER: Time = 500 * MS;
+const DOUBTED_AFTER: Time = 1_300 * MS;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]

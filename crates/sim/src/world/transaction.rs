@@ -243,12 +243,13 @@ impl World {
 
     fn take_back_everywhere(&mut self, me: usize, id: TransactionId, after: u32, then: Then) {
         let Some(transaction) = self.transaction(me, id) else { return };
+        let which = (after, transaction.statements);
         let workspaces: Vec<_> =
             transaction.workspaces.iter().map(|(partition, (place, _))| (*partition, *place)).collect();
         let waiting = workspaces.iter().map(|(partition, _)| *partition).collect();
         transaction.stage = Stage::TakingBack { waiting, failed: false, then };
         for (partition, place) in &workspaces {
-            let ask = Ask::TakeBack(id, *place, after);
+            let ask = Ask::TakeBack(id, *place, which);
             self.begin_op(me, Whose::Transaction(id), *partition, ask);
         }
         if workspaces.is_empty() {

@@ -38,8 +38,8 @@ pub enum Ask {
     Read(u64, Option<(TransactionId, Place)>),
     /// A statement of a transaction.
     Within(StatementId, Operation, Membership),
-    /// Takes back what statements after this one did.
-    TakeBack(TransactionId, Place, u32),
+    /// Takes back what statements after the first of these did, of as many as the other says.
+    TakeBack(TransactionId, Place, (u32, u32)),
     /// A step of a commit.
     Step(transaction::Request),
 }
