@@ -48,8 +48,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// before is over by then.
 const DOUBTED_AFTER: Duration = Duration::from_millis(1_300);
 const _: () = assert!(
-    DOUBTED_AFTER.as_millis() + (LEAF_READ_LEASE_MS + LEAF_READ_LEASE_MARGIN_MS) as u128
-        < HOLD_MAX.as_millis()
+    HOLD_MAX.as_millis()
+        > DOUBTED_AFTER.as_millis() + (LEAF_READ_LEASE_MS + LEAF_READ_LEASE_MARGIN_MS) as u128
 );
 
 /// Which leaves something may have been taken from, by hand-overs whose outcome is not known yet.

@@ -252,9 +252,9 @@ impl Inquiry {
             || !self.newest
         {
             Verdict::Undecided
-        } else if known.contains(&Some(Knowledge::Forgotten)) {
-            Verdict::Unknown
-        } else if given_up_ms > 0 && begun_ms <= given_up_ms + CLOCKS_APART_MS {
+        } else if known.contains(&Some(Knowledge::Forgotten))
+            || given_up_ms > 0 && begun_ms <= given_up_ms + CLOCKS_APART_MS
+        {
             Verdict::Unknown
         } else {
             Verdict::NotCommitted
