@@ -54,7 +54,7 @@ impl Workspace {
     /// What a statement does. Of statements before `keep`, nothing needs to be taken back any more.
     ///
     /// # Errors
-    /// [`NotPut`]; then nothing has changed.
+    /// It is too large, or late; then nothing has changed.
     pub fn put(
         &mut self,
         statement: u32,
