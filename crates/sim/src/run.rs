@@ -145,7 +145,9 @@ fn rest(world: &mut World, bound: Time) -> Result<(), String> {
         world.insist();
         if world.workload.active {
             let waits = world.catalog().partitions().map(|partition| partition.id).find(|id| {
-                !world.is_given_up(*id) && world.workload.written_at.get(id).is_none_or(|at| *at < healed)
+                !world.is_given_up(*id)
+                    && world.workload.written_at.get(id).is_none_or(|at| *at < healed)
+                    && world.in_doubt_for_good(*id) == 0
             });
             if let Some(partition) = waits {
                 unrest = format!("no client could write to {partition}");

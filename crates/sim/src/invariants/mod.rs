@@ -129,6 +129,12 @@ impl Checks {
 }
 
 impl Checks {
+    /// How often a row was written, of what is committed.
+    #[must_use]
+    pub fn count(&self, place: (PartitionId, u64)) -> u64 {
+        self.s9.count(place)
+    }
+
     /// The rows of a transaction, with the counts that it gives them.
     #[must_use]
     pub fn counts_of_transaction(&self, id: TransactionId) -> Vec<((PartitionId, u64), u64)> {

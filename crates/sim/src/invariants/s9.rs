@@ -58,6 +58,8 @@ struct Ledger {
 /// Of a transaction, what is committed.
 #[derive(Debug, Default)]
 struct Fate {
+    /// Who decides, as those say who have it prepared.
+    decider: Option<PartitionId>,
     /// Where it was decided.
     home: Option<PartitionId>,
     /// Where it was prepared, and what it writes there.
@@ -106,6 +108,11 @@ impl S9 {
         let rows = |partition: PartitionId| fate.rows(partition).into_iter().flatten();
         let counts = places.into_iter().flat_map(|of| rows(of).map(move |(key, count)| ((of, *key), *count)));
         counts.collect()
+    }
+
+    /// How often a row was written, of what is committed.
+    pub(super) fn count(&self, (partition, key): (PartitionId, u64)) -> u64 {
+        self.ledgers.get(&partition).and_then(|ledger| ledger.counts.get(&key)).copied().unwrap_or(0)
     }
 
     /// A record is committed that was not before.
@@ -172,6 +179,7 @@ impl S9 {
             if fate.landed.contains_key(&partition) {
                 return Err(format!("{id} is prepared in {partition}, where it has been"));
             }
+            fate.decider = Some(prepared.home.partition);
             fate.prepared.insert(partition, rows);
             return Ok(());
         }
@@ -186,6 +194,13 @@ impl S9 {
             if let Some((missing, _)) = missing {
                 return Err(format!("{id} is decided in {partition}, and {missing} has it not prepared"));
             }
+        }
+        if part.decides.is_some()
+            && let Some((of, key)) = workload.transactions.get(&id).and_then(|deal| deal.lost)
+        {
+            return Err(format!(
+                "{id} is decided, and had lost its lock of row {key} of {of} before its COMMIT"
+            ));
         }
         let ends = part.finishes || part.decides.is_some();
         if !ends && !part.rows.is_empty() {
@@ -248,7 +263,7 @@ pub(super) fn at_rest(world: &World) -> Result<(), String> {
     for (id, fate) in &world.checks.s9.fates {
         let Some(deal) = world.workload.transactions.get(id) else { continue };
         // What went with its database, or waits for its operator, is nobody's.
-        if !fate.prepared.keys().chain(&fate.home).all(counts) {
+        if !fate.prepared.keys().chain(&fate.decider).chain(&fate.home).all(counts) {
             continue;
         }
         let doubtful =

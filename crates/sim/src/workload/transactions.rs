@@ -39,6 +39,10 @@ pub struct Deal {
     pub writes: BTreeMap<(PartitionId, u64), u64>,
     /// The same as of its savepoint.
     pub saved: BTreeMap<(PartitionId, u64), u64>,
+    /// The rows that it has locked, and how often each was written then.
+    pub locked: BTreeMap<(PartitionId, u64), u64>,
+    /// One of those that it has not written, and that somebody else had written when it asked for its commit.
+    pub lost: Option<(PartitionId, u64)>,
     /// Whether its client wanted it committed.
     pub asked: bool,
     /// Whether it is committed, as its client was told.
@@ -234,6 +238,10 @@ impl World {
             Act::Commit | Act::CommitAndLeave => {
                 if let Some(deal) = self.workload.transactions.get_mut(&id) {
                     deal.asked = true;
+                    let mut locked =
+                        deal.locked.iter().filter(|(place, _)| !deal.writes.contains_key(*place));
+                    let lost = locked.find(|(place, count)| self.checks.count(**place) != **count);
+                    deal.lost = lost.map(|(place, _)| *place);
                 }
                 if matches!(act, Act::CommitAndLeave) {
                     session.asks = true;
@@ -334,6 +342,14 @@ impl World {
         match told {
             Told::Done => {
                 deal.note(&session.work);
+                for (partition, operation) in &session.work {
+                    if let Operation::Lock(keys) = operation {
+                        for key in keys {
+                            let place = (*partition, *key);
+                            deal.locked.entry(place).or_insert_with(|| self.checks.count(place));
+                        }
+                    }
+                }
                 self.client_is_free(number);
             }
             Told::Row(row) => {

@@ -200,6 +200,16 @@ impl World {
         })
     }
 
+    /// How many transactions are prepared in a partition whose home only its operator can bring back: nobody else may say
+    /// how they ended.
+    #[must_use]
+    pub fn in_doubt_for_good(&self, partition: PartitionId) -> usize {
+        let Some(known) = self.catalog().partition(partition) else { return 0 };
+        let copy = self.leaf(Self::position(known.primary)).disk.now.copies.get(&partition);
+        let prepared = copy.map(|copy| copy.rows.prepared()).unwrap_or_default();
+        prepared.iter().filter(|(_, prepared)| self.is_given_up(prepared.home.partition)).count()
+    }
+
     /// What keeps the cluster from being at rest; None if it is.
     #[must_use]
     pub fn unrest(&self) -> Option<String> {
@@ -260,7 +270,8 @@ impl World {
                     return Some(format!("{replica} of {id} is at {there:?}, its primary at {positions:?}"));
                 }
             }
-            if let Some(why) = primary.tenure.as_ref().and_then(|tenure| tenure.unrest())
+            if let Some(why) =
+                primary.tenure.as_ref().and_then(|tenure| tenure.unrest(self.in_doubt_for_good(id)))
                 && !self.workload.is_busy()
             {
                 return Some(format!("in {id}, {why}"));

@@ -41,12 +41,13 @@ impl Tenure {
         self.tickets.values().copied()
     }
 
-    /// What is not at an end; None if nothing is.
+    /// What is not at an end, beside so many transactions that are in doubt, and their rows; None if nothing is.
     #[must_use]
-    pub fn unrest(&self) -> Option<String> {
+    pub fn unrest(&self, in_doubt: usize) -> Option<String> {
         let (open, prepared) = (self.participant.workspaces(), self.participant.prepared());
         let (held, waiting) = (self.participant.locks().held(), self.participant.locks().waiting());
-        (open + prepared + held + waiting > 0).then(|| {
+        let over = open + waiting == 0 && prepared == in_doubt && (held == 0 || in_doubt > 0);
+        (!over).then(|| {
             format!("{open} transactions are open, {prepared} in doubt, {held} rows locked, {waiting} wait")
         })
     }
