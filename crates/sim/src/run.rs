@@ -166,3 +166,14 @@ fn rest(world: &mut World, bound: Time) -> Result<(), String> {
     }
     Err(unrest)
 }
+
+/// How a seed notices the mutant that is on in this thread: by a rule that is broken, or by a panic.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn noticed(seed: u64) -> Option<String> {
+    let life = || run(setup_of(seed), Shelf::default(), Detail::Nothing, false);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)) {
+        Ok(report) => report.violations.first().map(|v| format!("{}: {}", v.invariant, v.what)),
+        Err(_) => Some("panic".to_owned()),
+    }
+}
