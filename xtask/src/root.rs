@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_command_that_does_not_end_is_ended() {
         let mut command = Command::new("sh");
-        command.args(["-c", "test \"$BATON_WORD\" = kept && sleep 60"]).env("BATON_WORD", "kept");
+        command.args(["-c", "test \"$BATON_WORD\" = kept && exec sleep 60"]).env("BATON_WORD", "kept");
         let status = as_root(&command, &[], Duration::from_secs(1)).status().expect("env starts");
         assert_eq!(status.code(), Some(124), "by timeout, and not by a variable that is missing");
     }

@@ -17,7 +17,7 @@ pub struct SimArgs {
 }
 
 /// Cargo's words for the simulator.
-const PROFILE: [&str; 4] = ["--profile", "sim", "--package", "baton-sim"];
+pub const PROFILE: [&str; 4] = ["--profile", "sim", "--package", "baton-sim"];
 
 /// Builds it if need be and runs it; success if every rule held.
 ///

@@ -17,7 +17,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::house::House;
-use crate::{checkout, root, setup};
+use crate::{checkout, root, setup, sim};
 
 /// Tests over real processes: they share ports, processors and packet filters, so one runs at a time.
 const PROCESS_TESTS: &str = "baton-tests";
@@ -68,6 +68,9 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut sum = Tally::default();
     for program in of_crates {
         sum.add(&program.label, run_bounded(program.command(args), PROGRAM_LIMIT)?);
+    }
+    if !args.cores {
+        sum.add("mutants of the rules", run_bounded(mutants(args)?, PROGRAM_LIMIT)?);
     }
     sum.add("documentation", run_bounded(doc_tests(&selection, args)?, PROGRAM_LIMIT)?);
     for program in over_processes {
@@ -182,6 +185,13 @@ fn package_name(id: &str) -> String {
 
 fn field<'a>(message: &'a Value, name: &str) -> Result<&'a str> {
     message[name].as_str().with_context(|| format!("a message of cargo has no text in `{name}`"))
+}
+
+/// The broken rules that the simulator must catch: in a build of its own, so that no node can ever have them.
+fn mutants(args: &TestArgs) -> Result<Command> {
+    let mut command = checkout::cargo(&["test"])?;
+    command.args(sim::PROFILE).args(["--features", "mutants", "--test", "mutants"]).args(&args.filter);
+    Ok(command)
 }
 
 fn doc_tests(selection: &[String], args: &TestArgs) -> Result<Command> {

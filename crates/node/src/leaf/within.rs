@@ -146,7 +146,7 @@ impl Leaf {
     /// Takes back what statements of a transaction did.
     ///
     /// # Errors
-    /// [`DataRefusal::RolledBack`], [`DataRefusal::NotPrimary`].
+    /// [`DataRefusal::RolledBack`], [`DataRefusal::NotPrimary`], [`DataRefusal::NoLease`].
     pub fn take_back(&self, request: &TakeBackRequest) -> Result<WrittenWithin, DataRefusal> {
         let TakeBackRequest { partition, transaction, place, after, begun } = *request;
         let tenure = self.instance(partition)?.tenure().ok_or(DataRefusal::NotPrimary)?;
@@ -158,6 +158,8 @@ impl Leaf {
             participant.take_back(now, transaction, place, (after, begun))?;
             participant.workspace(transaction, place).map(|workspace| !workspace.is_empty())
         })?;
+        // Whoever asks relies on the locks that are still held, and a primary that was replaced knows nothing of those.
+        tenure.may_show()?;
         Ok(WrittenWithin { place, affected_rows: 0, has_written })
     }
 
