@@ -170,9 +170,17 @@ impl World {
         let answer = if place.epoch > tenure.epoch {
             Answer::NotPrimary
         } else {
+            let epoch = tenure.epoch;
             let taken = tenure.participant.take_back(now, transaction, place, which);
             match taken.and_then(|()| tenure.participant.workspace(transaction, place)) {
-                Ok(work) => Answer::Within(place, !work.is_empty()),
+                Ok(work) => {
+                    let has_written = !work.is_empty();
+                    // Whoever asks relies on the locks that are still held.
+                    match self.may_show(me, partition, epoch) {
+                        Ok(()) => Answer::Within(place, has_written),
+                        Err(why) => why.into(),
+                    }
+                }
                 Err(refused) => refusal(refused),
             }
         };
