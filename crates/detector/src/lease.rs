@@ -129,12 +129,6 @@ impl Lender {
         let last = self.lent.get(&node).map_or(self.began, |lent| self.began.max(*lent));
         last + LEASE + MARGIN
     }
-
-    /// Whether it may be lent to now.
-    #[must_use]
-    pub fn lends_to(&self, node: NodeId) -> bool {
-        self.borrowers.contains(&node)
-    }
 }
 
 #[cfg(test)]
