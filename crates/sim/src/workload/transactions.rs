@@ -200,18 +200,19 @@ impl World {
         Some(Session { id: None, acts, work, read, waits: false, alone, asks: false })
     }
 
-    /// Once the faults are over, a client that is in a transaction does without what only an operator can bring back.
-    fn does_without_the_lost(&mut self, number: usize) {
+    /// Once the faults are over, a client that is in a transaction does without what was dropped, and what only an
+    /// operator can bring back.
+    fn does_without_what_is_gone(&mut self, number: usize) {
         if self.nemesis.active {
             return;
         }
         let ids = self.catalog().partitions().map(|partition| partition.id);
-        let lost: Vec<PartitionId> = ids.filter(|id| self.is_given_up(*id)).collect();
+        let there: Vec<PartitionId> = ids.filter(|id| !self.is_given_up(*id)).collect();
         let Some(session) = &mut self.workload.clients[number].session else { return };
         session.acts.retain_mut(|act| match act {
-            Act::Read(partition, _) => !lost.contains(partition),
+            Act::Read(partition, _) => there.contains(partition),
             Act::Write(work) => {
-                work.retain(|(partition, _)| !lost.contains(partition));
+                work.retain(|(partition, _)| there.contains(partition));
                 !work.is_empty()
             }
             _ => true,
@@ -219,7 +220,7 @@ impl World {
     }
 
     fn client_goes_on(&mut self, number: usize) {
-        self.does_without_the_lost(number);
+        self.does_without_what_is_gone(number);
         let client = &mut self.workload.clients[number];
         let at = client.at;
         let Some(session) = &mut client.session else { return };
