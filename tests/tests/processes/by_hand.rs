@@ -7,8 +7,8 @@ use baton_tests::writers::DATABASE;
 use baton_tests::{Client, Cluster, ClusterSpec};
 
 use crate::stage::{
-    HEAL_BOUND, REFUSED, alone, event_about, events_since, instances, primary_of, quoted, state_of,
-    taken_over,
+    HEAL_BOUND, REFUSED, alone, event_about, events_since, instances, lose_all_but_an_old_copy, primary_of,
+    quoted, state_of, taken_over,
 };
 
 /// The leaves that hold an instance of a partition.
@@ -93,21 +93,7 @@ fn nothing_is_forced_past_a_leaf_that_does_not_answer() {
         let mut client = cluster.conn("a1").await?;
         client.run(&format!("CREATE TABLE {DATABASE}.t (id BIGINT PRIMARY KEY)")).await?;
         client.run(&format!("INSERT INTO {DATABASE}.t VALUES (1)")).await?;
-        let primary = primary_of(cluster, 0).await?;
-        let replica = cluster.leaves().into_iter().find(|leaf| *leaf != primary).context("there is one")?;
-        let missing = cluster.kill9(&replica).await?.at;
-        client.run_within(HEAL_BOUND, &format!("INSERT INTO {DATABASE}.t VALUES (2)")).await?;
-        event_about(cluster, "NODE_OFFLINE", &replica, missing, HEAL_BOUND).await?;
-        let killed = cluster.kill9(&primary).await?.at;
-        cluster.restart(&replica).await?;
-        wait_while_not("both are known as they are", HEAL_BOUND, async || {
-            let (a, b) = (
-                state_of(&mut client, cluster, &primary).await?,
-                state_of(&mut client, cluster, &replica).await?,
-            );
-            Ok(a == "offline" && b == "online")
-        })
-        .await?;
+        let (_, replica, killed) = lose_all_but_an_old_copy(cluster, &mut client).await?;
 
         // What is left of the partition is on a leaf that is stopped, and counts as online for half a minute.
         let on = quoted(cluster, &replica)?;

@@ -11,8 +11,9 @@ use baton_tests::writers::{DATABASE, Plan};
 use baton_tests::{Client, Cluster, ClusterSpec, Load, Moment, Stray, StraySpec, Writers};
 
 use crate::stage::{
-    HEAL_BOUND, REFUSED, alone, another_master, event_about, events_since, instances, leaf_with_primaries,
-    master_and_others, primaries_of, primary_of, quoted, read_back, sharded_loads, state_of,
+    HEAL_BOUND, REFUSED, alone, another_master, events_since, instances, leaf_with_primaries,
+    lose_all_but_an_old_copy, master_and_others, primaries_of, primary_of, quoted, read_back, sharded_loads,
+    state_of,
 };
 
 /// The longest that a client may wait for a write while its partition is handed over, with nothing else going on.
@@ -249,22 +250,7 @@ fn what_only_an_operator_may_give_up_is_given_up_once_and_on_record() {
         let mut client = cluster.conn("a1").await?;
         client.run(&format!("CREATE TABLE {DATABASE}.t (id BIGINT PRIMARY KEY)")).await?;
         client.run(&format!("INSERT INTO {DATABASE}.t VALUES (1)")).await?;
-        let primary = primary_of(cluster, 0).await?;
-        let replica = cluster.leaves().into_iter().find(|leaf| *leaf != primary).context("there is one")?;
-        // The replica misses a write, and then the primary is gone for good.
-        let missing = cluster.kill9(&replica).await?.at;
-        client.run(&format!("INSERT INTO {DATABASE}.t VALUES (2)")).await?;
-        event_about(cluster, "NODE_OFFLINE", &replica, missing, HEAL_BOUND).await?;
-        let killed = cluster.kill9(&primary).await?.at;
-        cluster.restart(&replica).await?;
-        wait_while_not("both are known as they are", HEAL_BOUND, async || {
-            let (a, b) = (
-                state_of(&mut client, cluster, &primary).await?,
-                state_of(&mut client, cluster, &replica).await?,
-            );
-            Ok(a == "offline" && b == "online")
-        })
-        .await?;
+        let (primary, replica, killed) = lose_all_but_an_old_copy(cluster, &mut client).await?;
         let on = quoted(cluster, &replica)?;
         let promote = client.run(&format!("PROMOTE PARTITION {DATABASE}:0 ON {on}")).await;
         println!("    {}", refused_with(REFUSED, promote)?);

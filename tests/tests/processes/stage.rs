@@ -285,3 +285,25 @@ pub async fn state_of(client: &mut Client, cluster: &Cluster, leaf: &str) -> Res
     let states = client.leaf_states().await?;
     Ok(states.into_iter().find(|(of, _)| *of == address).context("it is not shown")?.1)
 }
+
+/// Partition 0 of a table `t`, on two leaves: its replica misses the row 2, and then its primary is killed for good. Says
+/// which was the primary, which the replica, and when the primary was killed.
+pub async fn lose_all_but_an_old_copy(
+    cluster: &Cluster,
+    client: &mut Client,
+) -> Result<(String, String, Moment)> {
+    let primary = primary_of(cluster, 0).await?;
+    let replica = cluster.leaves().into_iter().find(|leaf| *leaf != primary).context("there is one")?;
+    let missing = cluster.kill9(&replica).await?.at;
+    client.run_within(HEAL_BOUND, &format!("INSERT INTO {DATABASE}.t VALUES (2)")).await?;
+    event_about(cluster, "NODE_OFFLINE", &replica, missing, HEAL_BOUND).await?;
+    let killed = cluster.kill9(&primary).await?.at;
+    cluster.restart(&replica).await?;
+    wait_while_not("both are known as they are", HEAL_BOUND, async || {
+        let primary = state_of(client, cluster, &primary).await?;
+        let replica = state_of(client, cluster, &replica).await?;
+        Ok(primary == "offline" && replica == "online")
+    })
+    .await?;
+    Ok((primary, replica, killed))
+}
