@@ -20,6 +20,7 @@ mod overlay;
 mod partition;
 mod read;
 mod runs;
+mod saved;
 mod tail;
 mod tenure;
 #[cfg(test)]

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Leaf;
-use super::partition::{Input, orphan};
+use super::partition::Input;
+use super::saved::orphan;
 use crate::wire::{DrainRequest, InstanceStatus};
 
 /// The catalog that takes an instance away must be here within this.

@@ -2,6 +2,11 @@
 //!
 //! One task per instance owns the core. It takes everything that waits at once, so that many writes become one append
 //! and one sync. Disk errors end the node: after one, nobody knows what is durable (S2). So does a panic.
+//!
+//! Not here: how what an instance keeps on disk is read (`saved.rs`), and what takes long for a replica
+//! (`partition/catch_up.rs`).
+
+mod catch_up;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,17 +16,15 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use baton_catalog::{Command, Entry};
 use baton_failover::LagReport;
-use baton_model::limits::{REPLICATION_BATCH_BYTES_MAX, REPLICATION_BATCH_RECORDS_MAX};
 use baton_model::{Epoch, Lsn, NodeId, PartitionId, StatementId};
 use baton_replication::{
-    Effect, Event, HandOverError, History, Instance, Known, Message, Payload, Record, Saved,
-    StatementOutcome, View, Write, WriteError,
+    Effect, Event, HandOverError, Instance, Known, Message, Payload, Record, StatementOutcome, View, Write,
+    WriteError,
 };
 use baton_storage::DataStore;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tracing::{error, info, warn};
 
 use super::LeafError;
@@ -29,11 +32,12 @@ use super::copy::Copies;
 use super::lag::LagReports;
 use super::links::{LinkKeeper, Links, next_link};
 use super::runs::Runs;
+use super::saved::{EPOCHS, Epochs, OUTCOMES, load};
 use super::tenure::{Outlook, Tenure};
 use crate::context::Context;
 use crate::server;
 use crate::tripwire::Tripwire;
-use crate::wire::{InstanceStatus, decode, encode};
+use crate::wire::{InstanceStatus, encode};
 
 /// What waits for the task, at most; who has more waits itself.
 const INBOX: usize = 4096;
@@ -46,9 +50,6 @@ const TICK: Duration = Duration::from_millis(20);
 const TICK_AT_REST: Duration = Duration::from_millis(500);
 /// Longer than anything that an instance does again and again.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// The names of the instance's small state: its epochs, and the outcomes that its copy came with.
-const EPOCHS: &str = "epochs";
-const OUTCOMES: &str = "outcomes";
 
 /// What the task is told.
 pub enum Input {
@@ -74,12 +75,6 @@ pub enum Input {
     Known { statement: StatementId, reply: oneshot::Sender<Known> },
     /// End.
     Stop { done: oneshot::Sender<()> },
-}
-
-#[derive(Serialize, Deserialize)]
-struct Epochs {
-    epoch: Epoch,
-    history: History,
 }
 
 /// The way to one running instance.
@@ -218,76 +213,6 @@ impl PartitionHandle {
     pub async fn stop(&self) {
         self.ask(|done| Input::Stop { done }).await;
     }
-}
-
-/// How the data of a partition is that no instance runs on.
-///
-/// # Errors
-/// If the disk cannot be read.
-pub fn orphan(store: &DataStore, id: PartitionId) -> Result<InstanceStatus, LeafError> {
-    let epochs: Option<Epochs> = match store.meta(id, EPOCHS)? {
-        Some(bytes) => Some(decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?),
-        None => None,
-    };
-    let applied = store.applied(id)?;
-    let last = store.log_bounds(id)?.map_or(applied, |bounds| bounds.last);
-    Ok(InstanceStatus {
-        partition: id,
-        role: "orphan".into(),
-        serving: false,
-        epoch: epochs.map_or(Epoch(0), |epochs| epochs.epoch),
-        last,
-        commit: applied,
-        applied,
-    })
-}
-
-/// What is on disk of an instance.
-fn load(store: &DataStore, id: PartitionId) -> Result<Saved, LeafError> {
-    let epochs: Option<Epochs> = match store.meta(id, EPOCHS)? {
-        Some(bytes) => Some(decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?),
-        None => None,
-    };
-    let applied = store.applied(id)?;
-    let bounds = store.log_bounds(id)?;
-    let (first, last) = bounds.map_or((applied.next(), applied), |bounds| (bounds.first, bounds.last));
-    let copied = store.meta(id, OUTCOMES)?;
-    let mut outcomes: Vec<(StatementId, StatementOutcome)> = match copied {
-        Some(bytes) => decode(&bytes).map_err(|_| LeafError::GarbledLog(id))?,
-        None => Vec::new(),
-    };
-    let mut unapplied = Vec::new();
-    let kept_from = last.0.saturating_sub(baton_model::limits::PARTITION_OUTCOMES_KEPT as u64) + 1;
-    let mut from = Lsn(first.0.max(kept_from));
-    // Of what a crash left in both places, the log's is taken.
-    outcomes.retain(|(_, outcome)| outcome.lsn < from);
-    while from <= last {
-        let records = read_records(store, id, from)?;
-        let Some(end) = records.last().map(|record| record.lsn) else { break };
-        for record in records {
-            if let Payload::Write(write) = &record.payload {
-                let outcome = StatementOutcome { lsn: record.lsn, affected_rows: write.affected_rows };
-                outcomes.push((write.statement, outcome));
-            }
-            if record.lsn > applied {
-                unapplied.push(record);
-            }
-        }
-        from = end.next();
-    }
-    let Epochs { epoch, history } = epochs.unwrap_or(Epochs { epoch: Epoch(0), history: History::default() });
-    let log_bytes = store.log_bytes(id);
-    Ok(Saved { epoch, history, first, last, log_bytes, applied, unapplied, outcomes })
-}
-
-fn read_records(store: &DataStore, id: PartitionId, from: Lsn) -> Result<Vec<Record>, LeafError> {
-    let found = store.read_log(id, from, REPLICATION_BATCH_RECORDS_MAX, REPLICATION_BATCH_BYTES_MAX)?;
-    let count = found.len();
-    let records: Vec<Record> = found.into_iter().filter_map(|(_, bytes)| decode(&bytes).ok()).collect();
-    if records.len() < count {
-        return Err(LeafError::GarbledLog(id));
-    }
-    Ok(records)
 }
 
 fn status_of(instance: &Instance) -> InstanceStatus {
@@ -618,7 +543,6 @@ impl Task {
         }
     }
 
-    /// Reads the log for a replica beside this task: writes do not wait for a disk that reads what is long past.
     /// Asks the master aggregator for something, unless too much was asked already and not answered: what is still wanted
     /// then is asked for again.
     fn propose(&self, command: Command) {
@@ -628,77 +552,6 @@ impl Task {
         tokio::spawn(async move {
             let _permit = permit;
             server::propose_at_master(context, entry).await;
-        });
-    }
-
-    fn read_log(&self, peer: NodeId, link: u64, from: Lsn) {
-        let (store, inbox, id) = (Arc::clone(&self.store), self.inbox.clone(), self.instance.partition());
-        tokio::task::spawn_blocking(move || {
-            let event = match read_records(&store, id, from) {
-                Ok(records) => Event::LogRead { peer, link, records },
-                Err(error) => {
-                    // A log with a gap in what is past is no promise broken: the replica gets a copy.
-                    error!(partition = %id, %from, %error, "the log cannot be read for a replica");
-                    Event::LogRead { peer, link, records: Vec::new() }
-                }
-            };
-            if let Some(inbox) = inbox.upgrade() {
-                let _ = inbox.blocking_send(Input::Event(event));
-            }
-        });
-    }
-
-    /// Has a copy made for a replica, beside this task, and tells the core of it.
-    fn make_copy(&self, peer: NodeId, link: u64, at_least: Lsn, fresh: bool) {
-        // A copy that nobody waits for any more is not made to its end.
-        let Some(waits) = self.links.sender(link).map(mpsc::Sender::downgrade) else { return };
-        let going = move || waits.upgrade().is_some_and(|sender| !sender.is_closed());
-        let (copies, inbox, id) = (Arc::clone(&self.copies), self.inbox.clone(), self.instance.partition());
-        tokio::spawn(async move {
-            let event = match copies.make(id, at_least, fresh, &[EPOCHS], going).await {
-                Ok(Some(made)) => {
-                    let epochs = made.meta.first().cloned().flatten();
-                    let epochs = epochs.and_then(|bytes| decode::<Epochs>(&bytes).ok());
-                    let mut history = epochs.map(|epochs| epochs.history).unwrap_or_default();
-                    history.cut(made.at);
-                    Event::CopyReady { peer, link, copy: made.copy, at: made.at, history }
-                }
-                Ok(None) => Event::LinkDown { peer, link },
-                Err(error) => {
-                    warn!(partition = %id, %error, "a copy for a replica could not be made");
-                    Event::LinkDown { peer, link }
-                }
-            };
-            if let Some(inbox) = inbox.upgrade() {
-                let _ = inbox.send(Input::Event(event)).await;
-            }
-        });
-    }
-
-    /// Fetches a copy, beside this task, and tells the core of it.
-    fn fetch_copy(&mut self, peer: NodeId, link: u64, copy: u64) {
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        self.fetch = Some(stop.drop_guard());
-        let (copies, context, inbox) =
-            (Arc::clone(&self.copies), Arc::clone(&self.context), self.inbox.clone());
-        let id = self.instance.partition();
-        tokio::spawn(async move {
-            let address = context.catalog().node(peer).map(|node| node.rpc_address()).unwrap_or_default();
-            let fetched = tokio::select! {
-                fetched = copies.fetch(&address, id, copy) => fetched,
-                () = stopped.cancelled() => return,
-            };
-            let event = match fetched {
-                Ok(()) => Event::CopyHere { copy },
-                Err(error) => {
-                    warn!(partition = %id, %peer, %error, "a copy could not be fetched; it is gone on with");
-                    Event::LinkDown { peer, link }
-                }
-            };
-            if let Some(inbox) = inbox.upgrade() {
-                let _ = inbox.send(Input::Event(event)).await;
-            }
         });
     }
 }
