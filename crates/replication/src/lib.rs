@@ -31,9 +31,10 @@ mod view;
 
 pub use hand_over::HandOverError;
 pub use history::History;
-pub use instance::{Effect, Event, Instance, Lag, Saved, Settings, View, WriteError};
+pub use instance::{Effect, Event, Instance, Lag, Saved, WriteError};
 pub use locks::{Grant, LockTable, Owner, RowKey, deadlock};
 pub use message::Message;
 pub use outcomes::{Known, StatementOutcome};
 pub use primary::{LAG_REPORT_AFTER, TICK_GAP_MAX};
 pub use record::{Mutation, Payload, Record, Write};
+pub use view::{Settings, View};

@@ -17,10 +17,11 @@ use baton_model::{Epoch, Instant, Lsn, NodeId, StatementId, SyncState, mutated};
 
 use crate::hand_over::{HandOver, HandOverError};
 use crate::history::History;
-use crate::instance::{Effect, Lag, Log, View, WriteError};
+use crate::instance::{Effect, Lag, Log, WriteError};
 use crate::message::Message;
 use crate::outcomes::StatementOutcome;
 use crate::record::{Payload, Record, Write};
+use crate::view::View;
 
 /// Records on their way to one replica, at most. A replica that lacks no more than these is close enough to be waited
 /// for: it has all of them already, or will within a round trip and a sync.

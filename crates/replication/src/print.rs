@@ -6,9 +6,10 @@ use std::fmt;
 
 use baton_model::StatementId;
 
-use crate::instance::{Effect, Event, View};
+use crate::instance::{Effect, Event};
 use crate::outcomes::StatementOutcome;
 use crate::record::{Payload, Record};
+use crate::view::View;
 
 /// `e2 v5 primary=n1 armed [n2 sync, n3 async offline]`.
 impl fmt::Display for View {
