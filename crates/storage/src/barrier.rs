@@ -5,14 +5,17 @@
 //! long a sync takes and not on how many ask.
 //!
 //! * S2: what is asked for after a write returned is on disk when the answer comes.
-//! * A failed sync ends the process: there is no answer that would be true.
+//! * A failed sync ends the process: there is no answer that would be true. Where something is acknowledged before it is
+//!   synced, it is noted first that what was not synced may be gone, for the next run of the process.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -20,6 +23,9 @@ use crate::engine::Engine;
 
 /// Callers that wait for one sync, at most; one more waits for its place.
 const WAITERS_MAX: usize = 65_536;
+
+/// How long a disk that failed may take to note that it did.
+const NOTE_MAX: Duration = Duration::from_millis(300);
 
 type Callback = Box<dyn FnOnce() + Send>;
 
@@ -50,8 +56,8 @@ impl Shared {
 }
 
 impl SyncBarrier {
-    /// Starts the syncing thread of a store.
-    pub(crate) fn new(engine: Engine, name: &'static str) -> Self {
+    /// Starts the syncing thread of a store. `note` is a file that is made when a sync fails.
+    pub(crate) fn new(engine: Engine, name: &'static str, note: Option<PathBuf>) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -62,7 +68,7 @@ impl SyncBarrier {
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("sync-{name}"))
-            .spawn(move || run(&of_thread, &engine, name))
+            .spawn(move || run(&of_thread, &engine, name, note.as_deref()))
             .unwrap_or_else(|error| halt(name, &error));
         Self { shared, thread: Some(thread) }
     }
@@ -128,7 +134,7 @@ impl Drop for SyncBarrier {
     }
 }
 
-fn run(shared: &Shared, engine: &Engine, name: &'static str) {
+fn run(shared: &Shared, engine: &Engine, name: &'static str, note: Option<&Path>) {
     loop {
         let waiting = {
             let mut queue = shared.queue();
@@ -143,6 +149,7 @@ fn run(shared: &Shared, engine: &Engine, name: &'static str) {
         };
         let start = Instant::now();
         if let Err(error) = engine.flush_wal(true) {
+            note.inspect(|note| try_to_note(note));
             halt(name, &error);
         }
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -154,6 +161,28 @@ fn run(shared: &Shared, engine: &Engine, name: &'static str) {
     }
 }
 
+/// Notes that a sync has failed, if the disk takes that within [`NOTE_MAX`]: the process must end, whatever its disk does.
+fn try_to_note(note: &Path) {
+    let (done, noted) = std::sync::mpsc::sync_channel(1);
+    let note = note.to_owned();
+    let writing = std::thread::Builder::new().spawn(move || {
+        note_failure(&note);
+        let _ = done.send(());
+    });
+    if writing.is_err() || noted.recv_timeout(NOTE_MAX).is_err() {
+        tracing::error!("that a sync has failed could not be noted in time");
+    }
+}
+
+fn note_failure(note: &Path) {
+    let dir = note.parent().unwrap_or(Path::new("."));
+    let noted =
+        File::create(note).and_then(|file| file.sync_all()).and_then(|()| File::open(dir)?.sync_all());
+    if let Err(error) = noted {
+        tracing::error!(%error, "that a sync has failed could not be noted in {}", note.display());
+    }
+}
+
 /// Ends the process: what is on the disk is unknown from here on.
 fn halt(name: &str, error: &dyn fmt::Display) -> ! {
     tracing::error!("HALT: the store '{name}' cannot be synced to disk: {error}");
@@ -161,4 +190,18 @@ fn halt(name: &str, error: &dyn fmt::Display) -> ! {
         "HALT: the store '{name}' cannot be synced to disk: {error}; the node stops so that it promises nothing false"
     );
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_noted_where_it_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join("data.unsynced");
+        try_to_note(&note);
+        assert!(note.exists());
+        try_to_note(&dir.path().join("is not there").join("data.unsynced"));
+    }
 }

@@ -57,7 +57,7 @@ impl CatalogStore {
     /// If the folder is no store or is in use.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let engine = engine::open(dir, WRITE_BUFFER_BYTES)?;
-        let barrier = Arc::new(SyncBarrier::new(Arc::clone(&engine), "catalog"));
+        let barrier = Arc::new(SyncBarrier::new(Arc::clone(&engine), "catalog", None));
         Ok(Self { engine, barrier })
     }
 

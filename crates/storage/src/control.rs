@@ -47,7 +47,7 @@ impl ControlStore {
     /// If the folder is no store or is in use.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let engine = engine::open(dir, WRITE_BUFFER_BYTES)?;
-        let barrier = Arc::new(SyncBarrier::new(Arc::clone(&engine), "control"));
+        let barrier = Arc::new(SyncBarrier::new(Arc::clone(&engine), "control", None));
         let catalog = CatalogStore::beside(Arc::clone(&engine), Arc::clone(&barrier));
         Ok(Self { engine, barrier, catalog })
     }

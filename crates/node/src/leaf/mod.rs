@@ -103,7 +103,11 @@ impl Leaf {
             context.publish_catalog(catalog);
         }
         let shutdown = context.shutdown.clone();
-        let mark = TailMark::begin(context.dir().path(), !store.partitions()?.is_empty())?;
+        let (has_data, sync_failed) = (!store.partitions()?.is_empty(), store.has_failed_to_sync());
+        let mark = TailMark::begin(context.dir().path(), has_data, sync_failed)?;
+        if let Err(error) = store.forget_failure() {
+            warn!(%error, "that a sync has failed stays noted, and counts again at the next start");
+        }
         if mark.lost_tail() {
             context.pulse.set_lost_tail();
         }

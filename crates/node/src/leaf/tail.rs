@@ -2,6 +2,7 @@
 //!
 //! What a process has handed to the operating system outlives the process, and not the machine. So a leaf writes down
 //! under which boot of its machine it runs, and once it has ended with everything synced; the next run reads it.
+//! After a sync that failed nobody knows what the operating system still has, so such a run counts as lost as well.
 //! Until the catalog knows of a run that may have lost something, every later run says so as well (checklist 9).
 //!
 //! Not here: what follows from it. That is decided in the catalog, and only under `ASYNC DURABILITY` it is anything.
@@ -41,24 +42,32 @@ pub struct TailMark {
 
 impl TailMark {
     /// Marks the begin of a run, durably, before anything is written by it. `has_data` is whether there is anything to
-    /// lose: a directory with data and without a mark is of a run that nothing is known of.
+    /// lose: a directory with data and without a mark is of a run that nothing is known of. `sync_failed` is whether a run
+    /// before this one ended because its disk could not be synced.
     ///
     /// # Errors
     /// The disk's.
-    pub fn begin(dir: &Path, has_data: bool) -> Result<Self, IdentityError> {
+    pub fn begin(dir: &Path, has_data: bool, sync_failed: bool) -> Result<Self, IdentityError> {
         let boot = fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
-        Self::begin_under(dir, has_data, boot)
+        Self::begin_under(dir, has_data, sync_failed, boot)
     }
 
-    fn begin_under(dir: &Path, has_data: bool, boot: String) -> Result<Self, IdentityError> {
+    fn begin_under(
+        dir: &Path,
+        has_data: bool,
+        sync_failed: bool,
+        boot: String,
+    ) -> Result<Self, IdentityError> {
         let path = dir.join(FILE);
         let last = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Run>(&bytes).ok());
-        let lost_tail = match last {
+        let machine_went_down = match last {
             Some(last) => last.lost_tail || !(last.ended || last.boot == boot && !boot.is_empty()),
             None => has_data,
         };
+        let lost_tail = machine_went_down || sync_failed;
         if lost_tail {
-            warn!("the machine may have gone down under this leaf: what it had not synced may be gone");
+            let why = if sync_failed { "a sync has failed" } else { "the machine may have gone down" };
+            warn!("{why} under this leaf: what it had not synced may be gone");
         }
         let mark = Self { path, run: Run { boot, ended: false, lost_tail } };
         mark.write()?;
@@ -130,7 +139,7 @@ mod tests {
     use super::*;
 
     fn begin(dir: &Path, boot: &str) -> TailMark {
-        TailMark::begin_under(dir, true, boot.to_owned()).unwrap()
+        TailMark::begin_under(dir, true, false, boot.to_owned()).unwrap()
     }
 
     /// Checklist 9: a clean end, or a process that died on a machine that lives, has lost nothing.
@@ -138,7 +147,10 @@ mod tests {
     fn only_a_machine_that_went_down_under_a_run_loses_its_tail() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        assert!(!TailMark::begin_under(dir, false, "a".into()).unwrap().lost_tail(), "there was nothing");
+        assert!(
+            !TailMark::begin_under(dir, false, false, "a".into()).unwrap().lost_tail(),
+            "there was nothing"
+        );
         assert!(!begin(dir, "a").lost_tail(), "it was killed");
         begin(dir, "a").end().unwrap();
         assert!(!begin(dir, "b").lost_tail(), "it had ended before the machine did");
@@ -158,6 +170,19 @@ mod tests {
         assert!(again.lost_tail(), "ended before anybody heard of it");
         again.known().unwrap();
         assert!(!begin(dir, "b").lost_tail());
+    }
+
+    #[test]
+    fn a_sync_that_failed_loses_the_tail_although_the_machine_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        begin(dir, "a");
+        let failed = TailMark::begin_under(dir, true, true, "a".into()).unwrap();
+        assert!(failed.lost_tail());
+        let mut again = begin(dir, "a");
+        assert!(again.lost_tail(), "killed before anybody heard of it");
+        again.known().unwrap();
+        assert!(!begin(dir, "a").lost_tail());
     }
 
     #[test]

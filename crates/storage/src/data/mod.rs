@@ -14,7 +14,7 @@ mod log;
 mod sst;
 mod view;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::{Key, Lsn, PartitionId, StoreId, TableId};
@@ -43,6 +43,8 @@ pub type StoredRow = (TableId, Key, Vec<u8>);
 pub struct DataStore {
     engine: Engine,
     barrier: SyncBarrier,
+    /// Is there once a sync has failed.
+    unsynced: PathBuf,
 }
 
 impl DataStore {
@@ -53,10 +55,29 @@ impl DataStore {
     /// If the folder is no store or is in use.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let engine = engine::open(dir, WRITE_BUFFER_BYTES)?;
-        let barrier = SyncBarrier::new(Arc::clone(&engine), "data");
-        let store = Self { engine, barrier };
+        let unsynced = dir.with_extension("unsynced");
+        let barrier = SyncBarrier::new(Arc::clone(&engine), "data", Some(unsynced.clone()));
+        let store = Self { engine, barrier, unsynced };
         store.drop_half_imported()?;
         Ok(store)
+    }
+
+    /// Whether a sync has failed, in this run of the process or an earlier one, since [`DataStore::forget_failure`]: what
+    /// was not synced then may be gone. Yes, too, if that cannot be told.
+    #[must_use]
+    pub fn has_failed_to_sync(&self) -> bool {
+        self.unsynced.try_exists().unwrap_or(true)
+    }
+
+    /// That a sync has failed is noted elsewhere.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn forget_failure(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(&self.unsynced) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The barrier that makes it durable.

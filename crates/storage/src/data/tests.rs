@@ -264,3 +264,14 @@ fn a_store_knows_its_life_and_a_new_one_has_none() {
     std::fs::remove_dir_all(dir.path()).unwrap();
     assert_eq!(DataStore::open(dir.path()).unwrap().store_id().unwrap(), None);
 }
+
+#[test]
+fn a_failed_sync_is_known_until_it_is_forgotten() {
+    let (dir, store) = store();
+    assert!(!store.has_failed_to_sync());
+    store.forget_failure().unwrap();
+    std::fs::write(dir.path().with_extension("unsynced"), b"").unwrap();
+    assert!(store.has_failed_to_sync());
+    store.forget_failure().unwrap();
+    assert!(!store.has_failed_to_sync());
+}

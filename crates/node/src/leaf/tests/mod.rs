@@ -70,7 +70,7 @@ impl Stage {
         let context = Arc::new(Context::new(config, Clock::start(), pulse, data_dir, identity, shutdown));
         let store = Arc::new(store);
         let (lag, _) = lag::reports();
-        let mark = Arc::new(Mutex::new(TailMark::begin(dir.path(), false).unwrap()));
+        let mark = Arc::new(Mutex::new(TailMark::begin(dir.path(), false, false).unwrap()));
         let copies = Copies::open(Arc::clone(&context), Arc::clone(&store)).unwrap();
         let handle = PartitionHandle::start(
             Arc::clone(&context),
