@@ -207,8 +207,9 @@ impl Catalog {
         (node.is_online() && partition.has_able_primary()).then_some(node)
     }
 
-    /// When data that was committed was last given up: a database was dropped, or an operator forced a primary. In
-    /// milliseconds since 1970 UTC, by the master aggregator's wall clock then; 0 if never. What partitions do not know of
+    /// When data that was committed was last given up: a database was dropped, an operator forced a primary, or a partition
+    /// with ASYNC DURABILITY went on without what was not synced. In milliseconds since 1970 UTC, by the master
+    /// aggregator's wall clock then; 0 if never. What partitions do not know of
     /// a transaction from before that may have been known to those that are gone.
     #[must_use]
     pub fn given_up_ms(&self) -> u64 {

@@ -240,7 +240,8 @@ impl Story {
 
     fn apply(&mut self, statement: Option<StatementId>, command: Command) -> Result<String, Box<dyn Error>> {
         let index = CatalogIndex(self.catalog.index().0 + 1);
-        let applied = self.catalog.apply(index, &Entry { statement, at_ms: 0, command });
+        let before = self.catalog.given_up_ms();
+        let applied = self.catalog.apply(index, &Entry { statement, at_ms: index.0, command });
         let mut text = match applied.outcome {
             Ok(Reply::Done { index }) => format!("{index} done\n"),
             Ok(reply) => format!("{reply:?}\n"),
@@ -272,6 +273,9 @@ impl Story {
                         }
                         None => writeln!(text, "   step {number} is gone")?,
                     }
+                }
+                RowKey::Counters if self.catalog.given_up_ms() != before => {
+                    writeln!(text, "   data is given up")?;
                 }
                 _ => {}
             }

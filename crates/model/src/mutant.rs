@@ -61,11 +61,15 @@ mod on {
         UnlockPrepared,
         /// A lease that has ended counts.
         ReadWithoutLease,
+        /// A leaf whose machine lost power under it is taken for one that was killed (S4).
+        IgnoreLostTail,
+        /// Who reads rows waits for nothing that may be committed already (S9).
+        ReadPastPrepared,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 13] = [
+        pub const ALL: [Self; 15] = [
             Self::AckBeforeInSync,
             Self::AckBeforeDurable,
             Self::SkipEpochCheck,
@@ -79,6 +83,8 @@ mod on {
             Self::DecideByTimeout,
             Self::UnlockPrepared,
             Self::ReadWithoutLease,
+            Self::IgnoreLostTail,
+            Self::ReadPastPrepared,
         ];
 
         /// Breaks this rule in this thread, or none.

@@ -116,6 +116,7 @@ impl Step<'_> {
                 let (partition, primary) = (partition.id, partition.primary);
                 self.changed.insert(RowKey::Partition(partition));
                 if waits_for_nobody {
+                    self.give_up();
                     let text = format!(
                         "{}: goes on with what its primary has; {address}, which may have had more, was removed",
                         self.catalog.partition_name(partition)

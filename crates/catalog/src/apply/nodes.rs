@@ -151,7 +151,7 @@ impl Step<'_> {
             self.forget_orphans(|copy| copy.node == id);
         }
 
-        let lost_tail = restarted && lost_tail;
+        let lost_tail = restarted && lost_tail && !mutated!(IgnoreLostTail);
         let held: Vec<PartitionId> =
             self.catalog.partitions.values().filter(|p| p.role_of(id).is_some()).map(|p| p.id).collect();
         for partition in held {
@@ -193,7 +193,15 @@ impl Step<'_> {
         // made from that knowledge must be refused (S4).
         partition.version += 1;
         let (primary, epoch) = (partition.primary, partition.epoch);
-        let event = if partition.has_able_primary() && is_primary {
+        // What was acknowledged may be gone for good: it goes on with what the primary's disk has.
+        let unsynced = partition.unsynced && partition.has_able_primary();
+        let gives_up = unsynced && (if is_primary { lost_tail } else { !was_able });
+        let event = if gives_up && is_primary {
+            let text = format!(
+                "{name} goes on at epoch {epoch} with what its primary has: what was not synced may be gone"
+            );
+            Some((Severity::Warning, event_type::PARTITION_ONLINE, text))
+        } else if partition.has_able_primary() && is_primary {
             Some((Severity::Notice, event_type::PARTITION_ONLINE, format!("{name} goes on at epoch {epoch}")))
         } else if partition.has_able_primary() && !was_able {
             let text = format!(
@@ -211,6 +219,9 @@ impl Step<'_> {
             Some((Severity::Warning, event_type::PARTITION_OFFLINE, text))
         };
         self.changed.insert(RowKey::Partition(partition_id));
+        if gives_up {
+            self.give_up();
+        }
         if let Some((severity, kind, text)) = event {
             self.event(severity, kind, Some(primary), text);
         }

@@ -84,8 +84,8 @@ impl Aggregator {
         }
         let given_up_ms = catalog.given_up_ms();
         if given_up_ms > 0 && transaction.begun_us() / 1000 <= given_up_ms.saturating_add(CLOCKS_APART_MS) {
-            let text =
-                "Since it began a database was dropped or a primary forced, and what that knew of it is gone";
+            let text = "Since it began a database was dropped, a primary forced, or a partition with ASYNC DURABILITY went \
+                        on after a loss of power, and what was known of it there is gone";
             return verdict("UNKNOWN", text);
         }
         verdict("NOT COMMITTED", "It was never committed, and will not be")
