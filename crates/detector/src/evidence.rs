@@ -122,6 +122,9 @@ pub struct Evidence {
     pub pong_intervals_ms: Vec<u32>,
     /// Milliseconds since the last pong; none if it never answered this observer.
     pub last_pong_age_ms: Option<u32>,
+    /// Milliseconds, rounded up, since the newest ping was sent that it answered; none if it never answered one. What it
+    /// said is not older than that.
+    pub asked_age_ms: Option<u32>,
     /// What it said of itself with the last pong.
     pub report: Option<Report>,
     /// What other observers see of it now, by observer.

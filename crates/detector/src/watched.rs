@@ -22,7 +22,7 @@ const FAILED_LINK_SILENCE: Duration = Duration::from_secs(10);
 const LINK_SILENCE: Duration = Duration::from_secs(40);
 /// What a witness said is evidence for so many intervals; after that the witness counts as absent.
 const WITNESS_INTERVALS: u32 = 20;
-/// Pings whose answers are still waited for, at most; older ones give no round-trip time.
+/// Pings whose answers are still waited for, at most; later ones are sent, and give no round-trip time.
 const PINGS_OPEN_MAX: usize = 64;
 /// Returns from failure that are remembered, at most.
 const FLAPS_KEPT: usize = 64;
@@ -65,6 +65,8 @@ pub(crate) struct Watched {
     timeouts: u32,
 
     last_pong_at: Option<Instant>,
+    /// When the newest ping was sent that was answered.
+    asked_at: Option<Instant>,
     /// The pong that the next interval is measured from; none after a new link.
     interval_from: Option<Instant>,
     intervals_ms: VecDeque<u32>,
@@ -94,6 +96,7 @@ impl Watched {
             refusals: 0,
             timeouts: 0,
             last_pong_at: None,
+            asked_at: None,
             interval_from: None,
             intervals_ms: VecDeque::new(),
             rtt_mean_us: 0,
@@ -179,10 +182,10 @@ impl Watched {
     pub(crate) fn sent(&mut self, now: Instant, seq: u64) -> Vec<Effect> {
         let newer = self.open.back().is_none_or(|&(last, _)| seq > last);
         if matches!(self.link, Link::Linked(_)) && newer && seq <= self.seq {
-            if self.open.len() == PINGS_OPEN_MAX {
-                self.open.pop_front();
+            // The oldest is what an answer is waited for: whoever is so slow that it is dropped would never be heard in time.
+            if self.open.len() < PINGS_OPEN_MAX {
+                self.open.push_back((seq, now));
             }
-            self.open.push_back((seq, now));
         }
         vec![]
     }
@@ -204,6 +207,7 @@ impl Watched {
         self.report = Some(report);
         self.last_pong_at = Some(now);
         let sent_at = self.open.iter().find(|&&(open, _)| open == seq).map(|&(_, at)| at);
+        self.asked_at = self.asked_at.max(sent_at);
         while self.open.front().is_some_and(|&(open, _)| open <= seq) {
             self.open.pop_front();
         }
@@ -277,6 +281,7 @@ impl Watched {
             rtt_deviation_us: self.rtt_deviation_us,
             pong_intervals_ms: self.intervals_ms.iter().copied().collect(),
             last_pong_age_ms: self.last_pong_at.map(|at| millis(now.since(at))),
+            asked_age_ms: self.asked_at.map(|at| millis(now.since(at)).saturating_add(1)),
             report: self.report,
             witnesses: self
                 .witnesses

@@ -345,10 +345,11 @@ fn show(evidence: &Evidence) -> String {
     let mut text = format!("{} {} {}\n", evidence.node, evidence.health, reason(evidence));
     let _ = writeln!(
         text,
-        "connecting {}, connection lost {}, last pong {}ms ago, {} flaps",
+        "connecting {}, connection lost {}, last pong {}ms ago, asked for {}ms ago, {} flaps",
         evidence.connecting,
         evidence.connection_lost,
         evidence.last_pong_age_ms.unwrap_or_default(),
+        evidence.asked_age_ms.unwrap_or_default(),
         evidence.flaps_last_hour
     );
     let _ = writeln!(

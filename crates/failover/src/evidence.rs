@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use baton_catalog::Catalog;
 use baton_detector::{Evidence, Health as Felt, Observation};
-use baton_model::{Instant, NodeId};
+use baton_model::{Incarnation, Instant, NodeId, NodeState, StoreId};
 use baton_policy::{DetectionInput, Health, NodeEvidence, NodeVerdict, Vitals, Witness};
 
 use crate::sight::{NodeSight, Sight};
@@ -93,6 +94,29 @@ impl FailedSince {
     }
 }
 
+/// Since when an observer's catalog says of each node what it says: its run, its data directory, and whether it is counted
+/// on. Older answers of the node are no news ([`Sight::is_news`]).
+#[derive(Clone, Debug, Default)]
+pub struct Learned(BTreeMap<NodeId, (Word, Instant)>);
+
+/// What a catalog says of a node.
+type Word = (Incarnation, StoreId, NodeState);
+
+impl Learned {
+    /// Takes in the catalog as it is now. Answers with [`Sight::learned`].
+    pub fn look(&mut self, now: Instant, catalog: &Catalog) -> BTreeMap<NodeId, Instant> {
+        self.0.retain(|node, _| catalog.node(*node).is_some());
+        for node in catalog.nodes() {
+            let word = (node.incarnation, node.store, node.state);
+            let known = self.0.entry(node.id).or_insert((word, now));
+            if known.0 != word {
+                *known = (word, now);
+            }
+        }
+        self.0.iter().map(|(node, (_, since))| (*node, *since)).collect()
+    }
+}
+
 impl Sight {
     /// What failover needs to know of an observation that was judged. The positions are for the caller to add.
     #[must_use]
@@ -101,14 +125,15 @@ impl Sight {
             verdicts.iter().map(|verdict| (verdict.node, verdict)).collect();
         let nodes = observation.nodes.iter().map(|seen| {
             let verdict = verdicts.get(&seen.node.0);
-            let age = seen.last_pong_age_ms;
+            let before = |age: u32| Instant(observation.at.0.saturating_sub(u64::from(age) * 1000));
             let sight = NodeSight {
                 health: verdict.map_or(Health::Healthy, |verdict| verdict.health),
                 reason: verdict.map_or_else(String::new, |verdict| verdict.reason.clone()),
                 failed_at: failed.of(seen.node),
-                last_pong: age.map(|age| Instant(observation.at.0.saturating_sub(u64::from(age) * 1000))),
+                last_pong: seen.last_pong_age_ms.map(before),
                 answered_as: seen.report.filter(|report| report.joined).map(|r| (r.incarnation, r.store)),
                 lost_tail: seen.report.is_some_and(|report| report.lost_tail),
+                asked_at: seen.asked_age_ms.map(before),
                 rtt_mean_us: u64::from(seen.rtt_mean_us),
                 flaps_last_hour: seen.flaps_last_hour,
             };

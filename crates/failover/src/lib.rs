@@ -34,7 +34,7 @@ mod steps;
 
 pub use degrade::{Degraded, Degrader, LagReport, against_lag};
 pub use election::{Call, Campaigner, Elector, Standing};
-pub use evidence::{FailedSince, detection_input, evidence, felt};
+pub use evidence::{FailedSince, Learned, detection_input, evidence, felt};
 pub use grace::Graces;
 pub use orphans::{may_clear, orphans};
 pub use placement::{NoPlace, pair_of, placement};

@@ -1,6 +1,8 @@
 //! What is wrong, by name.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use baton_catalog::{Catalog, Partition, PlanKind, PlanStep, StepStatus};
 use baton_model::{Incarnation, InstanceRole, NodeId, NodeRole, NodeState, PartitionId, StoreId, SyncState};
@@ -76,10 +78,15 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Who has answered within this is soon heard again.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 /// Everything that is wrong, nodes first. `observer` is the master aggregator itself, which judges others only.
 #[must_use]
 pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Problem> {
     let mut found = Vec::new();
+    // What they have may be another thing than what the catalog counts on, and their next answer says so or not.
+    let mut unsettled = BTreeSet::new();
     let auto_attach = catalog.switch("auto_attach");
     for node in catalog.nodes().filter(|node| node.id != observer) {
         let Some(seen) = sight.nodes.get(&node.id) else { continue };
@@ -100,9 +107,12 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             // A leaf that an operator took out comes back by an operator's word alone.
             let may_return =
                 auto_attach && node.state != NodeState::Detached && !sight.held_back.contains_key(&node.id);
-            if changed && node.is_online() || !node.is_online() && may_return {
+            let returns = changed && node.is_online() || !node.is_online() && may_return;
+            if returns && sight.is_news(node.id) {
                 let lost_tail = seen.lost_tail;
                 found.push(Problem::ReturnedNode { node: node.id, incarnation, store, lost_tail });
+            } else if returns {
+                unsettled.insert(node.id);
             }
         }
     }
@@ -113,6 +123,10 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             _ => None,
         })
         .collect();
+    let answered_just_now = |node: NodeId| {
+        let pong = sight.nodes.get(&node).and_then(|seen| seen.last_pong);
+        unsettled.contains(&node) && pong.is_some_and(|pong| sight.now.since(pong) < JUST_NOW)
+    };
     let dying: Vec<NodeId> = found
         .iter()
         .filter_map(|problem| match problem {
@@ -124,15 +138,17 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
         |node: NodeId| dying.contains(&node) || !catalog.node(node).is_some_and(|known| known.is_online());
     let redundancy = catalog.number("redundancy_level");
     for partition in catalog.partitions() {
-        // What comes back changes what its partitions need: the next look sees it.
-        if partition.instances().any(|node| returning.contains(&node)) {
+        // What comes back, or is about to, changes what its partitions need: the next look sees it.
+        if partition.instances().any(|node| returning.contains(&node) || answered_just_now(node)) {
             continue;
         }
         if !partition.has_able_primary() || dead(partition.primary) {
-            found.extend(without_primary(catalog, sight, partition, &dead));
+            found.extend(without_primary(catalog, sight, partition, &dead, &unsettled));
         } else {
             let dead_replicas = partition.in_sync_replicas().filter(|replica| {
-                dead(*replica) && sight.is_well_since_failure_of(partition.primary, *replica)
+                dead(*replica)
+                    && !unsettled.contains(&partition.primary)
+                    && sight.is_well_since_failure_of(partition.primary, *replica)
             });
             found.extend(
                 dead_replicas.map(|replica| Problem::DeadReplica { partition: partition.id, replica }),
@@ -171,11 +187,12 @@ fn without_primary(
     sight: &Sight,
     partition: &Partition,
     dead: &dyn Fn(NodeId) -> bool,
+    unsettled: &BTreeSet<NodeId>,
 ) -> Option<Problem> {
     let failed = partition.primary;
     let safe: Vec<NodeId> = partition.promotable().filter(|node| !dead(*node)).collect();
-    let candidates: Vec<NodeId> =
-        safe.iter().copied().filter(|node| sight.is_well_since_failure_of(*node, failed)).collect();
+    let may_lead = |node: &NodeId| !unsettled.contains(node) && sight.is_well_since_failure_of(*node, failed);
+    let candidates: Vec<NodeId> = safe.iter().copied().filter(may_lead).collect();
     // Checklist 11: not before it has ceased to read. A primary that came back without all
     // of its data does not read at all.
     if !candidates.is_empty() && dead(failed) && sight.may_read(failed) {

@@ -22,6 +22,8 @@ pub struct NodeSight {
     pub answered_as: Option<(Incarnation, StoreId)>,
     /// Whether that run may lack what the one before did not sync.
     pub lost_tail: bool,
+    /// When the newest ping was sent that it answered; None if it never did since this observer started.
+    pub asked_at: Option<Instant>,
     /// Mean round trip time of its pings, in microseconds.
     pub rtt_mean_us: u64,
     /// How often it failed and came back within the last hour.
@@ -42,6 +44,8 @@ pub struct Sight {
     /// `Sync` replica has what was acknowledged, so a position may rank candidates and never makes one.
     /// Shared, because a sight is made at every tick and positions are seldom looked at.
     pub positions: Arc<BTreeMap<(NodeId, PartitionId), Lsn>>,
+    /// Since when the observer's catalog says of each node what it says now ([`Learned`](crate::Learned)).
+    pub learned: BTreeMap<NodeId, Instant>,
     /// Leaves that answer again and are not to be used yet, because they failed too often ([`crate::Graces`]).
     pub held_back: BTreeMap<NodeId, Duration>,
 }
@@ -51,6 +55,18 @@ impl Sight {
     #[must_use]
     pub fn is_well(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|seen| seen.health == Health::Healthy && seen.answered_as.is_some())
+    }
+
+    /// Whether what a node said of itself last is newer than what the catalog says of it: it answered a ping that was sent
+    /// after this observer had learned of that.
+    ///
+    /// An observer that could not hear a node for a while, and does not miss it yet, remembers how it was. To take that
+    /// for news would disown the run that serves, call its disk lost if it has another one, and take back whom another
+    /// master aggregator gave up.
+    #[must_use]
+    pub fn is_news(&self, node: NodeId) -> bool {
+        let asked_at = self.nodes.get(&node).and_then(|seen| seen.asked_at);
+        self.learned.get(&node).is_none_or(|learned| asked_at.is_some_and(|asked| asked > *learned))
     }
 
     /// Whether a node is judged failed.

@@ -88,6 +88,14 @@ impl Runner for Story {
                 }
                 world.runs.insert(id, (run, disk));
             }
+            // recall n2 run=1 [disk=1] [heard=now] : this observer has heard nothing of the node since that run answered it,
+            // before it looked, and does not miss it yet.
+            "recall" => {
+                let run = Incarnation(args.take_key("run").ok_or("which run?")?.parse()?);
+                let disk = StoreId(args.take_key("disk").map_or(Ok(1), str::parse)?);
+                let id = node(&mut args)?.ok_or("which node?")?;
+                world.recalls(id, (run, disk), args.take_key("heard") == Some("now"));
+            }
             // state 0 n4 async : as the primary of the partition asked for.
             "state" => {
                 let place = args.next_pos().map_or(Ok(0), str::parse)?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, NewNode, Outcome};
-use baton_failover::{Chosen, NodeSight, Plan, Problem, Promoter, Sight, placement, problems};
+use baton_failover::{Chosen, Learned, NodeSight, Plan, Problem, Promoter, Sight, placement, problems};
 use baton_model::{
     AggregatorRole, CatalogIndex, ClusterId, Durability, Incarnation, Instant, NodeId, NodeRole,
     ReplicationMode, StoreId,
@@ -53,6 +53,7 @@ pub struct World {
     pub lost_tails: BTreeSet<NodeId>,
     /// The partitions that were said to be offline.
     pub noted: BTreeSet<baton_model::PartitionId>,
+    learned: Learned,
     pub answers: Answers,
     /// Of the next database.
     pub durability: Durability,
@@ -67,6 +68,7 @@ impl World {
             runs: BTreeMap::new(),
             lost_tails: BTreeSet::new(),
             noted: BTreeSet::new(),
+            learned: Learned::default(),
             answers: Answers::Well,
             durability: Durability::Sync,
         };
@@ -124,6 +126,16 @@ impl World {
             seen.last_pong = Some(self.sight.now);
             seen.answered_as = run;
             seen.lost_tail = self.lost_tails.contains(&id);
+            seen.asked_at = Some(self.sight.now + Duration::from_micros(1));
+        }
+    }
+
+    /// The last that was heard of a node is from this run, longer ago than this observer looks, and nobody misses it yet.
+    pub fn recalls(&mut self, id: NodeId, run: (Incarnation, StoreId), just_now: bool) {
+        if let Some(seen) = self.sight.nodes.get_mut(&id) {
+            (seen.health, seen.failed_at) = (Health::Healthy, None);
+            (seen.answered_as, seen.asked_at) = (Some(run), Some(Instant(0)));
+            seen.last_pong = just_now.then_some(self.sight.now);
         }
     }
 
@@ -147,12 +159,14 @@ impl World {
     pub fn next_master(&mut self) {
         self.noted.clear();
         self.sight.now = Instant::from_millis(1_000);
+        self.learned = Learned::default();
         for seen in self.sight.nodes.values_mut() {
             *seen = unseen();
         }
     }
 
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&mut self) -> Vec<Problem> {
+        self.sight.learned = self.learned.look(self.sight.now, &self.catalog);
         problems(&self.catalog, &self.sight, MASTER)
     }
 
@@ -223,6 +237,7 @@ fn unseen() -> NodeSight {
         last_pong: None,
         answered_as: None,
         lost_tail: false,
+        asked_at: None,
         rtt_mean_us: 100,
         flaps_last_hour: 0,
     }

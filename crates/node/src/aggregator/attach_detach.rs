@@ -11,7 +11,7 @@ use baton_model::errors::SqlError;
 use baton_model::{NodeId, NodeState, ReplicationMode, StatementId, SyncState};
 use baton_sql::Address;
 use futures::StreamExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Aggregator;
 use super::cluster::refused;
@@ -20,6 +20,8 @@ use crate::wire::ForwardRefusal;
 
 /// Before a leaf is detached, replicas elsewhere get so long to catch up, so that they can take over.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+/// A leaf that is to be attached must answer within this.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Primaries that leave a leaf at the same time.
@@ -176,16 +178,35 @@ impl Aggregator {
     }
 
     async fn attach_one(&self, catalog: &Catalog, node: &Node, force: bool) -> Result<(), ForwardRefusal> {
-        let sight = self.judged().borrow().sight();
-        let well = sight.nodes.get(&node.id).filter(|_| sight.is_well(node.id));
-        let seen = well.and_then(|seen| Some((seen.answered_as?, seen.lost_tail)));
-        let Some(((incarnation, store), lost_tail)) = seen else {
-            return Err(refused(format!("{} does not answer", node.address())).into());
-        };
         if !force {
             self.refuse_conflicts(catalog, node).await?;
         }
-        self.do_it(Command::AttachLeaf { node: node.id, incarnation, store, lost_tail }).await
+        let Some(command) = timeout(ANSWER_MAX, self.hear(node.id)).await.ok().flatten() else {
+            return Err(refused(format!("{} does not answer", node.address())).into());
+        };
+        self.do_it(command).await
+    }
+
+    /// What attaches a leaf as the run that answers now: what is remembered of it may be older than what the catalog says.
+    /// None if it is judged failed.
+    async fn hear(&self, leaf: NodeId) -> Option<Command> {
+        let begun = self.context.clock.now();
+        let mut judged = self.judged();
+        loop {
+            let sight = judged.borrow_and_update().sight();
+            let seen = sight.nodes.get(&leaf)?;
+            if sight.is_failed(leaf) {
+                return None;
+            }
+            if sight.is_well(leaf)
+                && seen.asked_at.is_some_and(|asked| asked > begun)
+                && let Some((incarnation, store)) = seen.answered_as
+            {
+                let lost_tail = seen.lost_tail;
+                return Some(Command::AttachLeaf { node: leaf, incarnation, store, lost_tail });
+            }
+            judged.changed().await.ok()?;
+        }
     }
 
     /// A leaf with data that the catalog does not give to it is attached by `FORCE` alone.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use baton_catalog::{
     Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
 };
-use baton_failover::{Chosen, Graces, Plan, Problem, Promoter, Sight, problems};
+use baton_failover::{Chosen, Graces, Learned, Plan, Problem, Promoter, Sight, problems};
 use baton_model::limits::DECISIONS_KEPT;
 use baton_model::{NodeId, NodeRole, PartitionId};
 use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
@@ -89,6 +89,8 @@ struct Supervision {
     free_at: Option<baton_model::Instant>,
     /// Since when leaves that are not used answer.
     graces: Graces,
+    /// Since when the catalog says of each node what it says.
+    learned: Learned,
 }
 
 impl Supervision {
@@ -103,6 +105,7 @@ impl Supervision {
         let mut commands = self.announce(aggregator, catalog, me, term);
         let mut sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
         sight.now = aggregator.context.clock.now();
+        sight.learned = self.learned.look(sight.now, catalog);
         self.doubted.extend(aggregator.handing_over.take_unresolved());
         sight.reads_until = self.lend(aggregator, catalog, &sight, term);
         sight.held_back = self.graces.look(catalog, &sight);
