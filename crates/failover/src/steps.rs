@@ -16,8 +16,10 @@ use crate::cells::copies;
 pub enum Next {
     /// It is done.
     Done,
-    /// Nothing can be done now; why, for people.
+    /// What it needs is under way; why, for people.
     Wait(String),
+    /// It needs what nobody may be about to do, and fails if that lasts; why, for people.
+    Stuck(String),
     /// Propose these.
     Propose(Vec<Command>),
     /// Have the primary stop taking writes, and hand over.
@@ -51,7 +53,7 @@ pub fn next(catalog: &Catalog, step: &PlanStep, caught_up: &dyn Fn(NodeId, Parti
     let address = catalog.address_of(step.target);
     let role = partition.role_of(step.target);
     let target_is_gone = || Next::Failed(format!("{address} is not online"));
-    let unserved = || Next::Wait("the partition is not served".into());
+    let unserved = || Next::Stuck("the partition is not served".into());
     let served = catalog.serving(id).is_some();
     match step.action {
         PlanAction::Copy => match role {
@@ -104,9 +106,13 @@ fn take_away(catalog: &Catalog, database: &Database, step: &PlanStep, node: Node
             let emptied = catalog.plan(step.plan).map(|plan| plan.emptied.clone()).unwrap_or_default();
             let copies_left = copies_left(catalog, database, &emptied, node);
             let is_online = |node: &NodeId| catalog.node(*node).is_some_and(|node| node.is_online());
+            let present = partition.instances().filter(|other| *other != node).filter(is_online).count();
             let others =
                 partition.in_sync_replicas().filter(|other| *other != node).filter(is_online).count();
-            if catalog.serving(id).is_none() || 1 + others < copies_left as usize {
+            if catalog.serving(id).is_none() || present < copies_left as usize {
+                return Next::Stuck("too few other copies are there".into());
+            }
+            if 1 + others < copies_left as usize {
                 return Next::Wait("too few other copies are in sync".into());
             }
             let reason = "planned".into();

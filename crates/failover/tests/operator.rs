@@ -76,7 +76,9 @@ fn turn(world: &mut World) -> Option<()> {
             let epoch = world.catalog.partition(partition).expect("it is there").epoch;
             vec![Command::HandOver { partition, epoch, to, reason: "planned".into() }]
         }
-        Next::Wait(why) => vec![catch_up(world, step.partition).unwrap_or_else(|| panic!("{step:?}: {why}"))],
+        Next::Wait(why) | Next::Stuck(why) => {
+            vec![catch_up(world, step.partition).unwrap_or_else(|| panic!("{step:?}: {why}"))]
+        }
         Next::Failed(details) => {
             vec![Command::EndPlan { plan: running, status: StepStatus::Failed, details }]
         }
@@ -487,9 +489,34 @@ fn a_step_waits_for_what_is_not_in_sync_and_ends_when_it_cannot_be_done() {
     failed(&mut world, replica);
     assert!(matches!(now(&world, &step), Next::Failed(_)));
     failed(&mut world, partition.primary);
-    assert!(matches!(now(&world, &drop), Next::Wait(_)), "S7: nobody serves it");
+    assert!(matches!(now(&world, &drop), Next::Stuck(_)), "S7: nobody serves it");
     world.apply(&Command::DropDatabase { name: "db".into(), if_exists: false }).expect("it is there");
     assert!(matches!(now(&world, &step), Next::Failed(_)));
+}
+
+/// A leaf is emptied of the replicas of a database with ASYNC REPLICATION while the one that could take them is away. Then
+/// that one is back, and the database is altered to SYNC: a second copy is wanted, and this plan makes none.
+#[test]
+fn a_copy_is_not_given_up_once_another_one_is_wanted() {
+    let mut world = World::new(1, 2, 2);
+    world.create(1, ReplicationMode::Async);
+    let partition = world.catalog.partitions().next().expect("there is one").clone();
+    let holder = *partition.replicas.keys().next().expect("it has a replica");
+    let third = world.catalog.leaves().map(|leaf| leaf.id).find(|leaf| partition.role_of(*leaf).is_none());
+    let third = third.expect("there are three leaves");
+    failed(&mut world, third);
+    let steps = plan(&world, &[holder]);
+    assert!(matches!(steps.as_slice(), [NewStep { action: PlanAction::Drop, .. }]), "{steps:?}");
+    begin(&mut world, PlanKind::RemoveLeaf, &[holder], &steps);
+    let step = world.catalog.plan_steps(1).next().expect("it has a step").clone();
+    world.pass(std::time::Duration::from_secs(1));
+    world.answers(third);
+    world.settle().expect("it is attached");
+    let now = |world: &World| next(&world.catalog, &step, &|_, _| false);
+    assert!(matches!(now(&world), Next::Propose(_)));
+    let (name, replication, durability) = ("db".into(), Some(ReplicationMode::Sync), None);
+    world.apply(&Command::AlterDatabase { name, replication, durability }).expect("it is served");
+    assert!(matches!(now(&world), Next::Stuck(_)), "{:?}", now(&world));
 }
 
 /// Whoever waits for what never comes keeps every other plan of the database from beginning.

@@ -167,7 +167,8 @@ impl Aggregator {
                         Err(refusal) => return Err(refusal),
                     }
                 }
-                Next::Wait(why) => (why, catalog.serving(step.partition).is_none()),
+                Next::Wait(why) => (why, false),
+                Next::Stuck(why) => (why, true),
             };
             let now = Instant::now();
             stuck_since = if is_stuck { stuck_since.or(Some(now)) } else { None };
