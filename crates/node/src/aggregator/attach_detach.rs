@@ -96,6 +96,8 @@ impl Aggregator {
             let mut is_waiting = false;
             for partition in catalog.partitions().filter(|p| leaves.contains(&p.primary)) {
                 if catalog.serving(partition.id).is_none() {
+                    // Whoever may be promoted is about to be.
+                    is_waiting |= heir(&catalog, partition, leaves, &held).is_some();
                     continue;
                 }
                 match heir(&catalog, partition, leaves, &held) {
