@@ -40,6 +40,8 @@ pub struct Report {
     pub transactions: [u64; 3],
     /// How many partitions only their operator can bring back.
     pub given_up: usize,
+    /// How many partitions went on without what power cuts took from them.
+    pub shortened: usize,
     /// A number that is the same only if the same happened.
     pub digest: u64,
     /// What happened, if anybody listened.
@@ -61,6 +63,7 @@ impl Report {
             statements: [0; 4],
             transactions: [0; 3],
             given_up: 0,
+            shortened: 0,
             digest: 0,
             story: String::new(),
         }
@@ -114,6 +117,7 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
         statements: world.workload.counts,
         transactions: world.workload.deals,
         given_up,
+        shortened: world.checks.losses.count(),
         digest: world.digest(),
         story: world.story.text().to_owned(),
         violations: world.checks.violations,

@@ -104,8 +104,7 @@ impl Setup {
             replication: ReplicationMode::Sync,
             durability: Durability::Sync,
         }];
-        // Without losses of power, ASYNC DURABILITY promises as much as SYNC.
-        if !loses_power && rng.coin() {
+        if rng.coin() {
             databases.push(DatabaseSetup {
                 name: "log".to_owned(),
                 partitions: rng.between(1, 4) as u32,

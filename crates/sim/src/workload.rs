@@ -138,6 +138,15 @@ impl Workload {
         self.clients.iter().filter_map(|client| Some((client.at, client.stays?)))
     }
 
+    /// A partition has lost something: so much of each row is left.
+    pub fn lost(&mut self, partition: PartitionId, left: impl Fn((PartitionId, u64)) -> u64) {
+        for client in &mut self.clients {
+            for (place, seen) in client.seen.iter_mut().filter(|(place, _)| place.0 == partition) {
+                *seen = left(*place).min(*seen);
+            }
+        }
+    }
+
     /// How many clients there are.
     #[must_use]
     pub fn clients(&self) -> usize {
@@ -167,7 +176,7 @@ impl World {
         // Once the faults are over, nobody asks for what only an operator can bring back.
         let faults = self.nemesis.active;
         let catalog = self.catalog().clone();
-        let ids = || catalog.partitions().map(|p| p.id).filter(|id| faults || !self.is_given_up(*id));
+        let ids = || catalog.partitions().map(|p| p.id).filter(|id| faults || !self.is_out_of_reach(*id));
         let count = ids().count() as u64;
         let chosen = self.workload.rng.clone().below(count) as usize;
         let stays = self.workload.clients[number].stays.filter(|stays| ids().any(|id| id == *stays));
@@ -232,9 +241,10 @@ impl World {
                 let place = (partition, keys[0]);
                 let count = row.map_or(0, |(count, _)| count);
                 self.check_read(place, begun, at_least, count);
-                self.checks.reads.told(place, count);
+                let known = self.shown(place, count);
+                self.checks.reads.told(place, known);
                 let seen = &mut self.workload.clients[number].seen;
-                let before = seen.insert(place, count).unwrap_or(0);
+                let before = seen.insert(place, known).unwrap_or(0);
                 if count < before {
                     let key = keys[0];
                     self.violated(

@@ -47,6 +47,8 @@ mutants! {
     decide_by_timeout => DecideByTimeout,
     unlock_prepared => UnlockPrepared,
     read_without_lease => ReadWithoutLease,
+    ignore_lost_tail => IgnoreLostTail,
+    read_past_prepared => ReadPastPrepared,
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! A rule is looked at where it can be broken, and nowhere else: that is cheap, and nothing slips by. What is on disks
 //! is read by the checkers themselves; no instance is asked whether it is right.
 
+mod losses;
 mod reads;
 mod s1;
 mod s10;
@@ -21,10 +22,11 @@ mod s9;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use baton_catalog::{Catalog, Partition};
 use baton_detector::Observation;
-use baton_failover::{Plan, Problem};
+use baton_failover::{Plan, Problem, Sight};
 use baton_model::{Epoch, Lsn, NodeId, PartitionId, StatementId, TransactionId};
-use baton_replication::{Effect, Event, Payload, Record, StatementOutcome};
+use baton_replication::{Effect, Event, History, Payload, Record, StatementOutcome};
 
 use crate::kernel::Time;
 use crate::world::{Copy, Stored, World, counts_in};
@@ -41,8 +43,12 @@ pub struct Violation {
 }
 
 /// What is known of a partition by what its instances did, and not by what they say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chronicle {
+    /// The partition.
+    of: PartitionId,
+    /// The epochs of what is committed.
+    history: History,
     /// Every record that was ever applied anywhere; the one with LSN `i` stands at `i - 1`.
     pub committed: Vec<Rc<Record>>,
     /// Every record that was ever written, with the epoch of the one before it where that is known.
@@ -54,6 +60,24 @@ pub struct Chronicle {
 }
 
 impl Chronicle {
+    fn new(of: PartitionId) -> Self {
+        Self {
+            of,
+            history: History::default(),
+            committed: Vec::new(),
+            written: BTreeMap::new(),
+            statements: BTreeMap::new(),
+            acknowledged: Lsn(0),
+        }
+    }
+
+    /// Whether what a copy has applied is the same up to this LSN.
+    fn has_applied(&self, copy: &Stored, lsn: Lsn) -> bool {
+        let last = Lsn(self.committed.len() as u64);
+        copy.history.newest() == self.history.newest()
+            || copy.history.common(copy.applied, &self.history, last) >= lsn
+    }
+
     /// The committed record at an LSN.
     #[must_use]
     pub fn at(&self, lsn: Lsn) -> Option<&Rc<Record>> {
@@ -71,11 +95,32 @@ impl Chronicle {
         self.has(copy, lsn)
     }
 
+    /// Notes that a record is committed.
+    fn commit(&mut self, record: Rc<Record>) {
+        self.history.note(record.epoch, record.lsn);
+        self.committed.push(record);
+    }
+
+    /// Forgets what was committed after this LSN, and answers with it.
+    fn lose(&mut self, last: Lsn) -> Vec<Rc<Record>> {
+        self.history.cut(last);
+        self.statements.retain(|_, lsn| *lsn <= last);
+        self.acknowledged = last.min(self.acknowledged);
+        self.committed.split_off(self.committed.len().min(last.0 as usize))
+    }
+
+    /// Whether all that a copy has applied is committed, and not gone since.
+    #[must_use]
+    pub fn agrees(&self, copy: &Stored) -> bool {
+        let last = Lsn(self.committed.len() as u64);
+        copy.applied == Lsn(0) || copy.history.common(copy.applied, &self.history, last) == copy.applied
+    }
+
     /// Whether a copy has the committed record at this LSN, and so everything before it.
     #[must_use]
     pub fn has(&self, copy: Option<&Stored>, lsn: Lsn) -> bool {
         let Some(copy) = copy.filter(|copy| !copy.importing) else { return false };
-        copy.applied >= lsn
+        copy.applied >= lsn && self.has_applied(copy, lsn)
             || matches!((copy.record(lsn), self.at(lsn)), (Some(here), Some(there)) if here.epoch == there.epoch)
     }
 }
@@ -89,6 +134,8 @@ pub struct Checks {
     pub chronicles: BTreeMap<PartitionId, Chronicle>,
     /// What clients were told of rows.
     pub reads: reads::Reads,
+    /// What power cuts took.
+    pub losses: losses::Losses,
     s1: s1::S1,
     s9: s9::S9,
     s10: s10::S10,
@@ -129,6 +176,20 @@ impl Checks {
 }
 
 impl Checks {
+    /// Whether a copy has applied what is gone elsewhere.
+    #[must_use]
+    pub fn has_lost(&self, partition: PartitionId, copy: Option<&Stored>) -> bool {
+        let chronicle = self.chronicles.get(&partition);
+        self.losses.touch(partition)
+            && copy.zip(chronicle).is_some_and(|(copy, chronicle)| !chronicle.agrees(copy))
+    }
+
+    /// Whether rows of a transaction are committed, and not gone.
+    #[must_use]
+    pub fn is_anywhere(&self, id: TransactionId) -> bool {
+        self.s9.is_anywhere(id)
+    }
+
     /// How often a row was written, of what is committed.
     #[must_use]
     pub fn count(&self, place: (PartitionId, u64)) -> u64 {
@@ -193,6 +254,7 @@ impl World {
     /// An instance serves clients from now on.
     pub(crate) fn check_serves(&mut self, me: usize, partition: PartitionId, epoch: Epoch) {
         let (id, run) = (self.nodes[me].id, self.nodes[me].incarnation);
+        self.settle_loss(me, partition);
         let newest = self.catalog().partition(partition).map(|known| known.epoch);
         let result = self.checks.s1.serves(partition, epoch, id, run, newest);
         self.broken("S1", result);
@@ -213,7 +275,9 @@ impl World {
                 self.broken("S1", result);
             }
             Copy::Append(records) => {
-                let mut chronicle = self.checks.chronicles.remove(&partition).unwrap_or_default();
+                self.settle_loss(me, partition);
+                let mut chronicle =
+                    self.checks.chronicles.remove(&partition).unwrap_or_else(|| Chronicle::new(partition));
                 let copy = self.leaf(me).disk.now.copies.get(&partition).unwrap_or(&empty);
                 let result = s6::appended(id, partition, copy, &mut chronicle, records);
                 self.checks.chronicles.insert(partition, chronicle);
@@ -249,8 +313,10 @@ impl World {
 
     /// An instance applies these records: they are committed.
     pub(crate) fn check_apply(&mut self, me: usize, partition: PartitionId, records: &[Record]) {
+        self.settle_loss(me, partition);
         let id = self.nodes[me].id;
-        let mut chronicle = self.checks.chronicles.remove(&partition).unwrap_or_default();
+        let mut chronicle =
+            self.checks.chronicles.remove(&partition).unwrap_or_else(|| Chronicle::new(partition));
         let empty = Stored::default();
         let copy = self.leaf(me).disk.now.copies.get(&partition).unwrap_or(&empty);
         let known = chronicle.committed.len();
@@ -279,7 +345,7 @@ impl World {
         statement: StatementId,
         outcome: StatementOutcome,
     ) {
-        let chronicle = self.checks.chronicles.entry(partition).or_default();
+        let chronicle = self.checks.chronicles.entry(partition).or_insert_with(|| Chronicle::new(partition));
         let result = s12::acknowledged(partition, chronicle, statement, outcome);
         let newer = outcome.lsn > chronicle.acknowledged;
         chronicle.acknowledged = chronicle.acknowledged.max(outcome.lsn);
@@ -301,10 +367,25 @@ impl World {
 
     /// A client gets a row that it asked for then, when somebody knew so much of it.
     pub(crate) fn check_read(&mut self, place: (PartitionId, u64), begun: Time, at_least: u64, count: u64) {
-        if self.catalog().switch("leaf_read_lease") && !self.nemesis.a_lender_jumped_since(begun) {
+        if self.catalog().switch("leaf_read_lease")
+            && !self.nemesis.a_lender_jumped_since(begun)
+            && !self.checks.losses.touch_since(place.0, begun)
+        {
             let result = reads::shown(place, at_least, count);
             self.broken("reads", result);
         }
+    }
+
+    /// A client is shown a row of others. Answers with what it may count on: nothing that is not committed, and nothing that
+    /// is gone, which somebody who has not heard of that may still show.
+    pub(crate) fn shown(&mut self, place: (PartitionId, u64), count: u64) -> u64 {
+        let committed = self.checks.count(place);
+        if count > committed && !self.checks.losses.touch(place.0) {
+            let (partition, key) = place;
+            let what = format!("row {key} of {partition} is shown as {count}, and committed is {committed}");
+            self.violated("reads", what);
+        }
+        committed.min(count)
     }
 
     /// A client is told that nothing was done.
@@ -326,6 +407,8 @@ impl World {
                 let result = s1::moved(old, partition);
                 self.broken("S1", result);
                 let result = s4::moved(&before, old, partition);
+                self.broken("S4", result);
+                let result = s4::lost(self, &before, old, partition);
                 self.broken("S4", result);
             }
         }
@@ -366,9 +449,17 @@ impl World {
             })
     }
 
+    /// Whether a leaf may lack what it had not synced of a partition, and the catalog does not know yet.
+    pub(crate) fn may_lack(&self, me: usize, known: &Partition) -> bool {
+        losses::may_lack(self, known, self.nodes[me].id)
+    }
+
     /// Whoever counts has what was acknowledged.
     fn check_holders(&mut self, partition: PartitionId) {
         let Some(known) = self.catalog().partition(partition).cloned() else { return };
+        if self.note_bereft(&known) {
+            return;
+        }
         let result = s2::primary_has(self, &known);
         self.broken("S2", result);
         let result = s4::promotable_have(self, &known);
@@ -382,7 +473,9 @@ impl World {
     }
 
     /// The master aggregator has made this plan.
-    pub(crate) fn check_plan(&mut self, found: &[Problem], plan: &Plan) {
+    pub(crate) fn check_plan(&mut self, catalog: &Catalog, sight: &Sight, found: &[Problem], plan: &Plan) {
+        let result = s4::planned(catalog, sight, plan);
+        self.broken("S4", result);
         let result = s8::planned(found, plan);
         self.broken("S8", result);
         let result = s7::planned(plan);
@@ -405,7 +498,7 @@ impl World {
         }
         let result = s9::at_rest(self);
         self.broken("S9", result);
-        let result = s12::all_told(&self.workload, &self.checks.chronicles);
+        let result = s12::all_told(&self.workload, &self.checks.chronicles, &self.checks.losses);
         self.broken("S12", result);
         let result = self.checks.s10.result();
         self.broken("S10", result);

@@ -24,6 +24,13 @@ impl Reads {
         *known = count.max(*known);
     }
 
+    /// A partition has lost something: so much of each row is left.
+    pub(super) fn lost(&mut self, partition: PartitionId, left: impl Fn(Place) -> u64) {
+        for (place, known) in self.0.iter_mut().filter(|(place, _)| place.0 == partition) {
+            *known = left(*place).min(*known);
+        }
+    }
+
     /// What somebody knows by now; a read that begins now shows no less.
     #[must_use]
     pub fn known(&self, place: Place) -> u64 {

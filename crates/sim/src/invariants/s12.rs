@@ -9,6 +9,7 @@ use baton_model::{Lsn, NodeId, PartitionId, StatementId};
 use baton_replication::{Payload, Record, StatementOutcome};
 
 use super::Chronicle;
+use super::losses::Losses;
 use crate::workload::{Ended, Workload};
 
 /// Nobody takes a statement of which its client knows that it is not done.
@@ -78,13 +79,14 @@ pub(super) fn undone(
 pub(super) fn all_told(
     workload: &Workload,
     chronicles: &BTreeMap<PartitionId, Chronicle>,
+    losses: &Losses,
 ) -> Result<(), String> {
     for number in 1.. {
         let id = StatementId(number);
         let Some(statement) = workload.statement(id) else { return Ok(()) };
         let known = chronicles.get(&statement.partition).and_then(|chronicle| chronicle.statements.get(&id));
         match statement.ended {
-            Some(Ended::Written) if known.is_none() => {
+            Some(Ended::Written) if known.is_none() && !losses.took(id) => {
                 return Err(format!("s{number} of {} was acknowledged and is nowhere", statement.partition));
             }
             Some(Ended::Undone) if known.is_some() => {

@@ -4,16 +4,17 @@
 //! that the primary of the newest catalog has it for ever: looked at when something is acknowledged, when the catalog
 //! moves, and when a disk may have lost something.
 
-use baton_catalog::Partition;
+use baton_catalog::{Catalog, Partition};
 use baton_model::{Lsn, NodeId, PartitionId};
 
+use super::losses::may_lack;
 use super::s4;
 use crate::world::{Stored, World};
 
 /// What counts as durable of a copy.
 pub(super) fn durable(world: &World, node: usize, partition: PartitionId) -> Option<&Stored> {
     let disk = &world.leaf(node).disk;
-    // While it is unsynced, the operating system has it, and here only processes die. Once it is not, all that was ever
+    // While it is unsynced, the operating system has it, until the machine loses power. Once it is not, all that was ever
     // acknowledged is on the disk.
     let unsynced = world.catalog().partition(partition).is_some_and(|known| known.unsynced);
     if unsynced { disk.now.copies.get(&partition) } else { disk.synced.copies.get(&partition) }
@@ -21,7 +22,12 @@ pub(super) fn durable(world: &World, node: usize, partition: PartitionId) -> Opt
 
 /// Whether a disk is the one that the newest catalog knows; of another one nothing is expected.
 pub(super) fn is_known(world: &World, node: NodeId) -> bool {
-    world.catalog().node(node).is_some_and(|known| known.store == world.nodes[World::position(node)].store)
+    is_known_by(world.catalog(), world, node)
+}
+
+/// Whether a disk is the one that a catalog knows.
+pub(super) fn is_known_by(catalog: &Catalog, world: &World, node: NodeId) -> bool {
+    catalog.node(node).is_some_and(|known| known.store == world.nodes[World::position(node)].store)
 }
 
 /// Whether a replica was taken away, and what its leaf had is removed. A primary that does not know it yet waited for it
@@ -32,7 +38,8 @@ pub(super) fn is_removed(world: &World, node: NodeId, partition: PartitionId) ->
 }
 
 pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn: Lsn) -> Result<(), String> {
-    let Some(known) = world.acts_under(me).partition(partition) else { return Ok(()) };
+    let under = world.acts_under(me);
+    let Some(known) = under.partition(partition) else { return Ok(()) };
     let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
     if world.catalog().partition(partition).is_none() {
         return Ok(()); // It was dropped, which not everybody knows yet.
@@ -43,7 +50,8 @@ pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn
     let promotable = known.replicas.keys().copied().filter(|replica| s4::may_be_promoted(known, *replica));
     for member in std::iter::once(id).chain(promotable) {
         let position = World::position(member);
-        if is_known(world, member)
+        if is_known_by(under, world, member)
+            && !may_lack(world, known, member)
             && !is_removed(world, member, partition)
             && !chronicle.has(durable(world, position, partition), lsn)
         {
@@ -59,7 +67,8 @@ pub(super) fn acknowledged(world: &World, me: usize, partition: PartitionId, lsn
 pub(super) fn primary_has(world: &World, known: &Partition) -> Result<(), String> {
     let Some(chronicle) = world.checks.chronicles.get(&known.id) else { return Ok(()) };
     let primary = known.primary;
-    if known.primary_lost || !is_known(world, primary) {
+    // One that may lack something goes on only if nobody may have it.
+    if !known.has_able_primary() || !is_known(world, primary) || may_lack(world, known, primary) {
         return Ok(());
     }
     if chronicle.is_had_by(durable(world, World::position(primary), known.id)) {

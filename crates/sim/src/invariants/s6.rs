@@ -60,7 +60,7 @@ pub(super) fn applied(
             }
             Some(_) => {}
             None if chronicle.committed.len() as u64 + 1 == record.lsn.0 => {
-                chronicle.committed.push(Rc::clone(here));
+                chronicle.commit(Rc::clone(here));
             }
             None => {
                 return Err(format!("{node} applies {record} of {partition}, nobody applied what is before"));

@@ -8,6 +8,7 @@ use baton_catalog::Command;
 use baton_failover::Plan;
 use baton_model::PartitionId;
 
+use super::losses::kept;
 use super::{s2, s4};
 use crate::world::World;
 
@@ -22,7 +23,13 @@ pub(super) fn wiped(world: &World, me: usize, partition: PartitionId) -> Result<
         return Err(format!("{id} throws its copy of {partition} away, and may be promoted"));
     }
     let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
-    let has = |other: usize| chronicle.is_had_by(world.leaf(other).disk.now.copies.get(&partition));
+    let is_member = |other: usize| world.catalog().node(world.nodes[other].id).is_some();
+    let has = |other: usize| {
+        is_member(other) && chronicle.is_had_by(world.leaf(other).disk.now.copies.get(&partition))
+    };
+    if world.checks.losses.is_bereft(partition) {
+        return Err(format!("{id} throws its copy of {partition} away while nobody has all of it"));
+    }
     if chronicle.is_had_by(here) && !world.leaves().any(|other| other != me && has(other)) {
         return Err(format!("{id} throws its copy of {partition} away, and nobody else has it"));
     }
@@ -38,7 +45,12 @@ pub(super) fn removed(world: &World, me: usize, partition: PartitionId) -> Resul
     }
     let Some(chronicle) = world.checks.chronicles.get(&partition) else { return Ok(()) };
     let has = |other: usize| {
-        world.counts_on(other, partition) && chronicle.is_had_by(s2::durable(world, other, partition))
+        let has_all = chronicle.is_had_by(s2::durable(world, other, partition));
+        // Where nobody has all any more, whoever counts goes on with what it has.
+        let node = world.nodes[other].id;
+        let least = world.checks.losses.least(partition, node);
+        let has_enough = least.is_some_and(|least| kept(world, chronicle, node) >= least);
+        world.counts_on(other, partition) && (has_all || has_enough)
     };
     if world.leaves().any(|other| other != me && has(other)) {
         return Ok(());

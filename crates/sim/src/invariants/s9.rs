@@ -15,8 +15,9 @@
 //! At rest: what is decided is in all its partitions, and nothing is in doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use baton_model::{Lsn, PartitionId, StatementId, TransactionId};
+use baton_model::{Lsn, PartitionId, StatementId, TableId, TransactionId};
 use baton_replication::transaction::{DECIDED, Decided, PREPARED, Prepared, transaction_of};
 use baton_replication::{Mutation, Payload, Record};
 
@@ -33,7 +34,8 @@ pub(super) fn whole(world: &World, me: usize, partition: PartitionId) -> Result<
     for record in chronicle.committed.iter().take(copy.applied.0 as usize) {
         rows.apply(record);
     }
-    if rows == copy.rows {
+    // What it applied may be gone elsewhere; then it will take another copy.
+    if rows == copy.rows || world.checks.has_lost(partition, Some(copy)) {
         return Ok(());
     }
     let id = world.nodes[me].id;
@@ -68,6 +70,8 @@ struct Fate {
     landed: BTreeMap<PartitionId, (Lsn, Vec<(u64, u64)>)>,
     /// Where it was prepared and given up.
     dropped: BTreeSet<PartitionId>,
+    /// A part of what was committed of it is gone: nothing is expected of it but that it keeps its locks.
+    maimed: bool,
 }
 
 impl Fate {
@@ -98,6 +102,15 @@ struct Part {
 /// The counters that mutations write, by key.
 fn counters(mutations: &[Mutation]) -> impl Iterator<Item = (u64, u64, StatementId)> {
     mutations.iter().filter_map(counter).map(|(key, (count, tag))| (key, count, tag))
+}
+
+/// What mutations say of transactions, in this table of theirs.
+fn of_transactions(
+    mutations: &[Mutation],
+    table: TableId,
+) -> impl Iterator<Item = (TransactionId, Option<&[u8]>)> {
+    let rows = mutations.iter().filter(move |mutation| mutation.table == table);
+    rows.filter_map(|mutation| Some((transaction_of(&mutation.key)?, mutation.row.as_deref())))
 }
 
 impl S9 {
@@ -176,6 +189,9 @@ impl S9 {
             let rows: Vec<(u64, u64)> =
                 counters(&prepared.mutations).map(|(key, count, _)| (key, count)).collect();
             ledger.locked.extend(rows.iter().map(|(key, _)| (*key, id)));
+            if fate.maimed {
+                return Ok(());
+            }
             if fate.landed.contains_key(&partition) {
                 return Err(format!("{id} is prepared in {partition}, where it has been"));
             }
@@ -185,6 +201,12 @@ impl S9 {
         }
         if part.finishes {
             ledger.locked.retain(|_, holder| *holder != id);
+        }
+        if fate.maimed {
+            if !part.rows.is_empty() {
+                fate.landed.insert(partition, (lsn, part.rows));
+            }
+            return Ok(());
         }
         if let Some(Decided { prepared }) = &part.decides {
             fate.home = Some(partition);
@@ -242,12 +264,49 @@ impl S9 {
         }
     }
 
+    /// This is all that is left of a partition, and this is gone from it.
+    pub(super) fn lost(&mut self, partition: PartitionId, kept: &[Rc<Record>], gone: &[Rc<Record>]) {
+        let mut ledger = Ledger::default();
+        for record in kept {
+            let Payload::Write(write) = &record.payload else { continue };
+            ledger.counts.extend(counters(&write.mutations).map(|(key, count, _)| (key, count)));
+            for (id, row) in of_transactions(&write.mutations, PREPARED) {
+                match row.and_then(Prepared::from_row) {
+                    Some(prepared) => {
+                        ledger.locked.extend(counters(&prepared.mutations).map(|(key, ..)| (key, id)));
+                    }
+                    None => ledger.locked.retain(|_, holder| *holder != id),
+                }
+            }
+        }
+        self.ledgers.insert(partition, ledger);
+        let last = kept.last().map_or(Lsn(0), |record| record.lsn);
+        for record in gone {
+            let Payload::Write(write) = &record.payload else { continue };
+            let prepared = of_transactions(&write.mutations, PREPARED).map(|(id, _)| id);
+            // That an old decision is forgotten says nothing new of it.
+            let decided = of_transactions(&write.mutations, DECIDED).filter_map(|(id, row)| row.map(|_| id));
+            for id in prepared.chain(decided) {
+                let fate = self.fates.entry(id).or_default();
+                fate.maimed = true;
+                if fate.landed.get(&partition).is_some_and(|(lsn, _)| *lsn > last) {
+                    fate.landed.remove(&partition);
+                }
+            }
+        }
+    }
+
+    /// Whether rows of a transaction are committed, and not gone.
+    pub(super) fn is_anywhere(&self, id: TransactionId) -> bool {
+        self.fates.get(&id).is_some_and(|fate| !fate.landed.is_empty())
+    }
+
     /// A client is told how its transaction ended.
     pub(super) fn told(&self, id: TransactionId, deal: &Deal, committed: bool) -> Result<(), String> {
         let none = Fate::default();
         let fate = self.fates.get(&id).unwrap_or(&none);
         let is_so = if deal.writes.is_empty() { true } else { committed == fate.home.is_some() };
-        if is_so && (!committed || fate.is_whole(deal)) {
+        if fate.maimed || is_so && (!committed || fate.is_whole(deal)) {
             return Ok(());
         }
         let said = if committed { "committed" } else { "not committed" };
@@ -263,7 +322,7 @@ pub(super) fn at_rest(world: &World) -> Result<(), String> {
     for (id, fate) in &world.checks.s9.fates {
         let Some(deal) = world.workload.transactions.get(id) else { continue };
         // What went with its database, or waits for its operator, is nobody's.
-        if !fate.prepared.keys().chain(&fate.decider).chain(&fate.home).all(counts) {
+        if fate.maimed || !fate.prepared.keys().chain(&fate.decider).chain(&fate.home).all(counts) {
             continue;
         }
         let doubtful =

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use baton_catalog::{Command, Entry, PlanKind, StepStatus};
-use baton_model::{DatabaseId, Durability, NodeId, PartitionId, ReplicationMode, StatementId};
+use baton_catalog::{Command, Entry, Node, PlanKind, StepStatus};
+use baton_failover::Wishes;
+use baton_model::{DatabaseId, Durability, NodeId, NodeState, PartitionId, ReplicationMode, StatementId};
 
 use super::{Cure, Fault, OPERATORS, SWITCHES};
 use crate::kernel::MS;
 use crate::world::{Order, World};
 
 impl World {
-    fn operator_says(&mut self, command: Command) {
+    pub(super) fn operator_says(&mut self, command: Command) {
         let Some(master) = self.acting_leaders().first().map(|id| World::position(*id)) else { return };
         let text = crate::story::command(&command);
         self.tell(|| format!("an operator at n{}: {text}", master + 1));
-        let entry = Entry { statement: None, at_ms: self.now / MS, command };
+        let entry = Entry { statement: None, at_ms: self.wall_us(master) / MS, command };
         self.propose_for_operator(master, entry);
     }
 
@@ -24,6 +25,11 @@ impl World {
 
     /// An operator who was not heard, or overtaken by what he said before, says it again.
     pub fn insist(&mut self) {
+        let detached = |node: &&Node| node.state == NodeState::Detached;
+        let detached: Vec<NodeId> = self.catalog().leaves().filter(detached).map(|leaf| leaf.id).collect();
+        for leaf in detached {
+            self.attach_leaf(Self::position(leaf));
+        }
         for name in SWITCHES {
             if !self.catalog().switch(name) {
                 self.switch(name, "ON");
@@ -69,6 +75,8 @@ impl World {
                 }
             }
             Fault::PromotePartition => self.promote_partition(),
+            Fault::DetachLeaf => self.detach_leaf(),
+            Fault::ReplaceLeaf => self.replace_leaf(),
             Fault::Rebalance => self.rebalance(),
             Fault::AlterDatabase => self.alter_database(),
             Fault::CreateOrDropDatabase => {
@@ -87,7 +95,7 @@ impl World {
                 self.operator_says(command);
             }
             Fault::AddReplica => {
-                let leaves = self.leaves().map(|leaf| NodeId(leaf as u64 + 1)).collect::<Vec<_>>();
+                let leaves = self.catalog().leaves().map(|leaf| leaf.id).collect::<Vec<_>>();
                 let node = self.nemesis.rng.pick(&leaves);
                 let candidates: Vec<(PartitionId, u64)> = self
                     .catalog()
@@ -104,17 +112,17 @@ impl World {
         }
     }
 
-    /// An operator changes a database's replication, or, where no machine loses power, its durability.
+    /// An operator changes a database's replication or its durability.
     fn alter_database(&mut self) {
         let databases: Vec<DatabaseId> = self.catalog().databases().map(|database| database.id).collect();
         let chosen = self.nemesis.rng.pick(&databases);
         let Some(database) = self.catalog().database_by_id(chosen).cloned() else { return };
-        let durable = self.setup.loses_power || self.nemesis.rng.coin();
-        let replication = durable.then_some(match database.replication {
+        let replicates = self.nemesis.rng.coin();
+        let replication = replicates.then_some(match database.replication {
             ReplicationMode::Sync => ReplicationMode::Async,
             ReplicationMode::Async => ReplicationMode::Sync,
         });
-        let durability = (!durable).then_some(match database.durability {
+        let durability = (!replicates).then_some(match database.durability {
             Durability::Sync => Durability::Async,
             Durability::Async => Durability::Sync,
         });
@@ -137,7 +145,7 @@ impl World {
             Some(_) => {}
             None => {
                 let kind = if completes { PlanKind::RestoreRedundancy } else { PlanKind::Rebalance };
-                self.begin_plan(master, database, kind, full);
+                self.begin_plan(master, database, kind, &Wishes { full, ..Wishes::default() });
             }
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use baton_model::{PartitionId, StatementId, TransactionId};
 
 use crate::kernel::{MS, Time};
-use crate::world::{Alarm, CLOCKS_APART_MS, Event, Operation, Timer, Verdict, Work, World};
+use crate::world::{Alarm, Event, Operation, Timer, Verdict, Work, World};
 
 /// What a client hears of its transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,7 +145,7 @@ impl World {
     fn plan(&mut self) -> Option<Session> {
         // Once the faults are over, nobody asks for what only an operator can bring back.
         let faults = self.nemesis.active;
-        let open = |id: &PartitionId| faults || !self.is_given_up(*id);
+        let open = |id: &PartitionId| faults || !self.is_out_of_reach(*id);
         let all: Vec<PartitionId> = self.catalog().partitions().map(|p| p.id).filter(open).collect();
         if all.is_empty() {
             return None;
@@ -207,7 +207,7 @@ impl World {
             return;
         }
         let ids = self.catalog().partitions().map(|partition| partition.id);
-        let there: Vec<PartitionId> = ids.filter(|id| !self.is_given_up(*id)).collect();
+        let there: Vec<PartitionId> = ids.filter(|id| !self.is_out_of_reach(*id)).collect();
         let Some(session) = &mut self.workload.clients[number].session else { return };
         session.acts.retain_mut(|act| match act {
             Act::Read(partition, _) => there.contains(partition),
@@ -401,15 +401,14 @@ impl World {
         }
         session.waits = false;
         self.story.detail(self.now, || format!("client {number}: outcome of {id}: {verdict:?}"));
-        // A clock that jumped further than clocks may be apart has made it look younger than its database's end.
-        let deal = self.workload.transactions.get(&id);
-        let database = deal.and_then(|deal| deal.partitions().next()).map(|partition| partition.database);
-        let is_gone = database.is_some_and(|database| self.catalog().database_by_id(database).is_none());
-        let looks_younger = id.begun_us() / 1000 > self.catalog().given_up_ms() + CLOCKS_APART_MS;
         match verdict {
-            Verdict::NotCommitted if is_gone && looks_younger => self.deal_ends(number, id, None),
             Verdict::Committed => self.deal_ends(number, id, Some(true)),
-            Verdict::NotCommitted => self.deal_ends(number, id, Some(false)),
+            Verdict::NotCommitted => {
+                if self.checks.is_anywhere(id) {
+                    self.violated("S12", format!("{id} is said to be nowhere, and a part of it is there"));
+                }
+                self.deal_ends(number, id, Some(false));
+            }
             Verdict::Unknown => self.deal_ends(number, id, None),
             Verdict::Undecided => {
                 let again = self.now + 100 * MS;
@@ -428,6 +427,8 @@ impl World {
             // Without leases another aggregator may not know yet who is primary now, and show the past.
             let here = session.is_some_and(|session| !session.asks);
             for (place, count) in self.checks.counts_of_transaction(id) {
+                let is_touched = self.checks.losses.touch(place.0);
+                let count = if is_touched { self.checks.count(place).min(count) } else { count };
                 self.checks.reads.told(place, count);
                 if here {
                     let seen = self.workload.clients[number].seen.entry(place).or_default();
@@ -488,8 +489,9 @@ impl World {
             self.check_read(place, begun, at_least, count);
             // What it has written itself is nobody's yet.
             if !own {
-                self.workload.clients[number].seen.insert(place, count);
-                self.checks.reads.told(place, count);
+                let known = self.shown(place, count);
+                self.workload.clients[number].seen.insert(place, known);
+                self.checks.reads.told(place, known);
             }
         }
     }

@@ -11,14 +11,49 @@ use baton_model::{
 use baton_policy::DecisionPoint;
 
 use super::control::Truth;
+use super::outcome::CLOCKS_APART_MS;
 use super::{Aggregator, DiskWeather, Event, Heard, Leaf, Node, Origin, Role, World};
 use crate::invariants::Checks;
-use crate::kernel::{Clock, Network, Queue, Rng, S};
+use crate::kernel::{Clock, MS, Network, Queue, Rng, S, Time};
 use crate::nemesis::Nemesis;
 use crate::policies::Shelf;
 use crate::setup::{DatabaseSetup, Setup};
 use crate::story::Story;
 use crate::workload::Workload;
+
+/// What a node said so lately is what it is now.
+const A_MOMENT: Time = S / 2;
+/// How many nodes may come later.
+const SPARES: usize = 2;
+
+/// A machine with a node on it that was never started.
+fn machine(setup: &Setup, at: usize, clocks: &mut Rng) -> Node {
+    let id = NodeId(at as u64 + 1);
+    let drift = clocks.between(0, 2 * setup.drift_ppm).cast_signed() - setup.drift_ppm.cast_signed();
+    let role = if at < setup.aggregators {
+        let (members, now) = (setup.aggregators, Instant(0));
+        Role::Aggregator(Box::new(Aggregator::start(id, Default::default(), members, now, now)))
+    } else {
+        Role::Leaf(Box::new(Leaf::start(Default::default(), Instant(0))))
+    };
+    Node {
+        id,
+        up: false,
+        powered: true,
+        paused_since: None,
+        clock: Clock::new(clocks.between(S, 1_000 * S), drift),
+        wall_ahead: clocks.between(1, CLOCKS_APART_MS * MS - 1),
+        run: 0,
+        incarnation: Incarnation(id.0),
+        store: StoreId(id.0),
+        lost_tail: false,
+        mark: false,
+        backlog: Vec::new(),
+        heard: Heard::default(),
+        disk_weather: DiskWeather::default(),
+        role,
+    }
+}
 
 impl World {
     /// A cluster that was founded and has just been started, with databases that are empty.
@@ -27,42 +62,14 @@ impl World {
         let seed = setup.seed;
         let mut clocks = Rng::new(seed, "clocks");
         let count = setup.aggregators + setup.leaves;
-        let nodes = (0..count).map(|at| {
-            let id = NodeId(at as u64 + 1);
-            let drift = clocks.between(0, 2 * setup.drift_ppm).cast_signed() - setup.drift_ppm.cast_signed();
-            let role = if at < setup.aggregators {
-                Role::Aggregator(Box::new(Aggregator::start(
-                    id,
-                    Default::default(),
-                    setup.aggregators,
-                    Instant(0),
-                    Instant(0),
-                )))
-            } else {
-                Role::Leaf(Box::new(Leaf::start(Default::default(), Instant(0))))
-            };
-            Node {
-                id,
-                up: false,
-                powered: true,
-                paused_since: None,
-                clock: Clock::new(clocks.between(S, 1_000 * S), drift),
-                run: 0,
-                incarnation: Incarnation(id.0),
-                store: StoreId(id.0),
-                lost_tail: false,
-                backlog: Vec::new(),
-                heard: Heard::default(),
-                disk_weather: DiskWeather::default(),
-                role,
-            }
-        });
+        let nodes = (0..count).map(|at| machine(&setup, at, &mut clocks)).collect();
         let mut world = Self {
             now: 0,
             queue: Queue::default(),
-            net: Network::new(count, setup.weather, Rng::new(seed, "network")),
+            net: Network::new(count + SPARES, setup.weather, Rng::new(seed, "network")),
             rng: Rng::new(seed, "world"),
-            nodes: nodes.collect(),
+            clocks,
+            nodes,
             truth: Truth::default(),
             shelf,
             checks: Checks::default(),
@@ -98,11 +105,11 @@ impl World {
         let bindings = DecisionPoint::ALL.map(|point| (point.to_string(), setup.policy.clone()));
         let mut commands = vec![Command::FoundCluster {
             cluster: ClusterId(1),
-            node: self.new_node(0),
+            node: self.new_node(0, None),
             policies: self.shelf.modules(),
             bindings: bindings.to_vec(),
         }];
-        commands.extend((1..self.nodes.len()).map(|at| Command::AddNode(self.new_node(at))));
+        commands.extend((1..self.nodes.len()).map(|at| Command::AddNode(self.new_node(at, None))));
         if !setup.policy_settings.is_empty() {
             commands.push(Command::BindPolicy {
                 decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
@@ -121,8 +128,29 @@ impl World {
         }
     }
 
-    fn new_node(&self, at: usize) -> NewNode {
-        let id = self.nodes[at].id;
+    /// Whether another node may come.
+    pub(crate) fn has_room_for_a_node(&self) -> bool {
+        self.nodes.len() < self.setup.aggregators + self.setup.leaves + SPARES
+    }
+
+    /// The leaf that comes next.
+    pub(crate) fn new_leaf(&self, group: u32) -> NewNode {
+        self.new_node(self.nodes.len(), Some(group))
+    }
+
+    /// Nodes that the catalog knows and that are not there yet are there from now on.
+    pub(super) fn welcome(&mut self) {
+        let last = self.catalog().nodes().map(|node| Self::position(node.id)).max().unwrap_or_default();
+        while self.nodes.len() <= last {
+            let at = self.nodes.len();
+            let node = machine(&self.setup, at, &mut self.clocks);
+            self.nodes.push(node);
+            self.start_soon(at);
+        }
+    }
+
+    fn new_node(&self, at: usize, group: Option<u32>) -> NewNode {
+        let id = NodeId(at as u64 + 1);
         let aggregator = at < self.setup.aggregators;
         NewNode {
             host: "h".into(),
@@ -131,7 +159,8 @@ impl World {
             http_port: 5300 + at as u16,
             role: if aggregator { NodeRole::Aggregator } else { NodeRole::Leaf },
             aggregator_role: aggregator.then_some(AggregatorRole::VotingMember),
-            availability_group: (!aggregator).then(|| 1 + (at - self.setup.aggregators) as u32 % 2),
+            availability_group: (!aggregator)
+                .then(|| group.unwrap_or(1 + (at - self.setup.aggregators) as u32 % 2)),
             incarnation: Incarnation(id.0),
             store: StoreId(id.0),
         }
@@ -192,12 +221,29 @@ impl World {
         self.aggregators().filter(leads).map(|at| self.nodes[at].id).collect()
     }
 
-    /// Whether a partition cannot go on without its operator: its primary has lost its disk, and nobody may be promoted.
+    /// Whether a partition cannot go on without its operator: its primary has lost its disk, or was removed by force, and
+    /// nobody may be promoted.
     #[must_use]
     pub fn is_given_up(&self, partition: PartitionId) -> bool {
         self.catalog().partition(partition).is_some_and(|known| {
-            known.primary_lost && known.replicas.values().all(|state| *state != SyncState::Sync)
+            let is_gone = known.primary_lost || self.catalog().node(known.primary).is_none();
+            is_gone && known.replicas.values().all(|state| *state != SyncState::Sync)
         })
+    }
+
+    /// Whether clients get nothing done there until an operator has helped: it is given up, or rows of it are in doubt
+    /// until the home of their transaction, which is given up, has said how that ended.
+    #[must_use]
+    pub fn is_out_of_reach(&self, partition: PartitionId) -> bool {
+        self.is_given_up(partition) || self.in_doubt_for_good(partition) > 0
+    }
+
+    /// The run of a node that is well, as it answered the master aggregator a moment ago, and whether it may lack something.
+    pub(crate) fn run_seen(&self, master: usize, node: NodeId) -> Option<(Incarnation, StoreId, bool)> {
+        let (sight, now) = (self.aggregator(master).sight(), self.local(master));
+        let seen = sight.nodes.get(&node).filter(|_| sight.is_well(node))?;
+        seen.asked_at.filter(|asked| now.since(*asked).as_micros() < u128::from(A_MOMENT))?;
+        seen.answered_as.map(|(incarnation, store)| (incarnation, store, seen.lost_tail))
     }
 
     /// How many transactions are prepared in a partition whose home only its operator can bring back: nobody else may say
@@ -241,7 +287,7 @@ impl World {
                 return Some(format!("{} of {:?} goes on", plan.kind, plan.database));
             }
         }
-        for at in self.leaves() {
+        for at in catalog.leaves().map(|leaf| Self::position(leaf.id)) {
             if self.leaf(at).mirror != self.truth.index() {
                 return Some(format!("n{} has the catalog up to {} only", at + 1, self.leaf(at).mirror));
             }

@@ -63,7 +63,7 @@ impl World {
         let draw = self.rng.draw();
         let machine = &mut self.nodes[node];
         machine.up = false;
-        machine.lost_tail = loses_unsynced;
+        machine.mark |= loses_unsynced;
         machine.run += 1;
         machine.paused_since = None;
         machine.backlog.clear();
@@ -127,6 +127,7 @@ impl World {
         machine.powered = true;
         machine.run += 1;
         machine.incarnation = incarnation;
+        machine.lost_tail = machine.mark;
         machine.heard = super::Heard::default();
         let id = machine.id;
         match &mut machine.role {
@@ -150,6 +151,7 @@ impl World {
         self.incarnations += 1;
         let store = StoreId(self.incarnations);
         self.nodes[node].store = store;
+        self.nodes[node].mark = false;
         let now = self.local(node);
         if let Role::Leaf(leaf) = &mut self.nodes[node].role {
             **leaf = Leaf::start(Default::default(), now);

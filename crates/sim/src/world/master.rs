@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use baton_catalog::{Catalog, Command, Entry, Outcome, Severity, event_type};
-use baton_failover::{LagReport, Plan, against_lag, problems};
+use baton_failover::{LagReport, Learned, Plan, against_lag, problems};
 use baton_model::limits::CALL_TIMEOUT;
 use baton_model::{NodeId, PartitionId};
 
 use super::{Body, Origin, Timer, World};
-use crate::kernel::Time;
+use crate::kernel::{MS, Time};
 
 /// What one term of a master aggregator remembers.
 #[derive(Debug, Default)]
@@ -23,6 +23,7 @@ pub struct Mastery {
     doubted: BTreeSet<NodeId>,
     waits_for: Option<Waiting>,
     plans: u64,
+    learned: Learned,
 }
 
 impl Mastery {
@@ -77,12 +78,13 @@ impl World {
         sight.now = now;
         let aggregator = self.aggregator_mut(me);
         aggregator.mastery.doubted.extend(aggregator.switchovers.take_unresolved());
+        sight.learned = aggregator.mastery.learned.look(now, &catalog);
         sight.reads_until = self.lend_to(me, &catalog, &sight, term);
         let aggregator = self.aggregator(me);
         let found = problems(&catalog, &sight, id);
         let mut promoter = self.shelf.promoter(&catalog);
         let plan = Plan::make(&found, &catalog, &sight, &aggregator.mastery.noted, &mut promoter);
-        self.check_plan(&found, &plan);
+        self.check_plan(&catalog, &sight, &found, &plan);
         commands.extend(plan.commands);
         if commands.is_empty() && !self.aggregator(me).mastery.doubted.is_empty() {
             // Whatever comes after it in the log decides what became of it.
@@ -98,7 +100,8 @@ impl World {
             }
         }
         let taken_from = taken_from(&commands, &catalog);
-        let entry = Entry { statement: None, at_ms: now.as_millis(), command: Command::Batch(commands) };
+        let entry =
+            Entry { statement: None, at_ms: self.wall_us(me) / MS, command: Command::Batch(commands) };
         let mastery = &mut self.aggregator_mut(me).mastery;
         mastery.plans += 1;
         let number = mastery.plans;
@@ -129,7 +132,7 @@ impl World {
         let mut degrader = self.shelf.degrader(&catalog);
         let commands = against_lag(&[report], &catalog, now, &evidence, &mut degrader);
         for command in commands {
-            let entry = Entry { statement: None, at_ms: now.as_millis(), command };
+            let entry = Entry { statement: None, at_ms: self.wall_us(me) / MS, command };
             self.propose(me, entry, Origin::Nobody);
         }
     }

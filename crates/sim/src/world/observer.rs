@@ -3,7 +3,7 @@
 //! Played as `baton-transport`'s heartbeat thread and `baton-node`'s election loop do it: the judge is asked at every
 //! tick, and at once after hard evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub struct Aggregator {
     /// It looks for a leader between ticks.
     looks: bool,
     watchers: Vec<ConnId>,
+    /// Whom it watches.
+    watched: BTreeSet<NodeId>,
     /// What the master aggregator remembers.
     pub(super) mastery: Mastery,
     /// How far instances are.
@@ -113,6 +115,7 @@ impl Aggregator {
             campaigner: Campaigner::new(now),
             looks: false,
             watchers: Vec::new(),
+            watched: BTreeSet::new(),
             mastery: Mastery::default(),
             positions: Arc::default(),
             ops: BTreeMap::new(),
@@ -167,6 +170,13 @@ impl World {
         let interval_ms = u32::try_from(interval_ms).unwrap_or(u32::MAX);
         self.detect(me, now, Seen::IntervalSet { interval_ms });
         let own = self.nodes[me].id;
+        let nodes = self.nodes.len();
+        self.aggregator_mut(me).lines.resize(nodes, Line::None);
+        let watched = catalog.nodes().map(|node| node.id).filter(|node| *node != own).collect();
+        let before = std::mem::replace(&mut self.aggregator_mut(me).watched, watched);
+        for node in before.into_iter().filter(|node| catalog.node(*node).is_none()) {
+            self.detect(me, now, Seen::Unwatch { node });
+        }
         for node in catalog.nodes().filter(|node| node.id != own) {
             let health = if node.is_online() { Felt::Healthy } else { Felt::Failed };
             self.detect(me, now, Seen::Watch { node: node.id, role: node.role, health });
@@ -406,8 +416,12 @@ impl World {
         for conn in self.aggregator(me).watchers.clone() {
             self.send(me, conn, Some(Body::News(index)));
         }
-        let interval = self.catalog_at(index).number("heartbeat_interval_ms") * MS;
-        if !self.aggregator(me).lines.is_empty() && interval != self.aggregator(me).interval {
+        let catalog = Rc::clone(self.catalog_at(index));
+        let (aggregator, own) = (self.aggregator(me), self.nodes[me].id);
+        let others = catalog.nodes().map(|node| node.id).filter(|node| *node != own);
+        let is_aimed = aggregator.interval == catalog.number("heartbeat_interval_ms") * MS
+            && others.eq(aggregator.watched.iter().copied());
+        if !aggregator.lines.is_empty() && !is_aimed {
             self.aim(me);
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Played as `aggregator/plans.rs` of `baton-node` does it, and `Leaf::drop_orphan` in its `leaf/orphan.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl World {
     }
 
     fn say(&mut self, me: usize, command: Command) {
-        let at_ms = self.local(me).as_millis();
+        let at_ms = self.wall_us(me) / MS;
         self.propose(me, Entry { statement: None, at_ms, command }, Origin::Nobody);
     }
 
@@ -127,7 +127,8 @@ impl World {
                 self.switch_over(me, Order { partition, to, kill, statement: None, step: Some(id) });
                 return;
             }
-            Next::Wait(why) => (catalog.serving(step.partition).is_none(), why),
+            Next::Wait(why) => (false, why),
+            Next::Stuck(why) => (true, why),
         };
         let Some(work) = self.aggregator_mut(me).planning.0.get_mut(&id) else { return };
         work.stuck_since = if stuck { work.stuck_since.or(Some(now)) } else { None };
@@ -182,16 +183,19 @@ impl World {
     // ---- operators
 
     /// An operator has a plan made for a database. Nothing comes of it if there is nothing to do.
-    pub(crate) fn begin_plan(&mut self, me: usize, database: DatabaseId, kind: PlanKind, full: bool) {
+    pub(crate) fn begin_plan(&mut self, me: usize, database: DatabaseId, kind: PlanKind, wishes: &Wishes) {
         let catalog = self.catalog_here(me);
         let Some(database) = catalog.database_by_id(database) else { return };
-        let nowhere = BTreeSet::new();
+        let emptied = wishes.without.clone();
         let steps = match kind {
-            PlanKind::RestoreRedundancy => restore_redundancy(&catalog, database, &nowhere),
+            PlanKind::RestoreRedundancy => restore_redundancy(&catalog, database, &emptied),
+            PlanKind::RemoveLeaf | PlanKind::AttachLeaf => {
+                let Ok(steps) = rebalance(&catalog, database, wishes) else { return };
+                steps
+            }
             _ => {
-                let wishes = Wishes { full, ..Wishes::default() };
-                let Ok(steps) = rebalance(&catalog, database, &wishes) else { return };
-                let mut all = restore_redundancy(&catalog, database, &nowhere);
+                let Ok(steps) = rebalance(&catalog, database, wishes) else { return };
+                let mut all = restore_redundancy(&catalog, database, &emptied);
                 all.retain(|copy| steps.iter().all(|step| step.ordinal != copy.ordinal));
                 all.extend(steps);
                 all.sort_by_key(|step| step.phase);
@@ -201,13 +205,13 @@ impl World {
         if steps.is_empty() {
             return;
         }
-        if let Err(why) = check(&catalog, database, &nowhere, &steps) {
+        if let Err(why) = check(&catalog, database, &emptied, &steps) {
             self.violated("S7", format!("{kind} ON {}: {why}", database.name));
             return;
         }
         let id = self.nodes[me].id;
         self.tell(|| format!("an operator at {id}: {kind} ON {}: {} steps", database.name, steps.len()));
-        self.say(me, Command::StartPlan { database: database.id, kind, emptied: nowhere, steps });
+        self.say(me, Command::StartPlan { database: database.id, kind, emptied, steps });
     }
 }
 

@@ -249,7 +249,7 @@ impl World {
     }
 
     fn switch_proposes(&mut self, me: usize, number: u64) {
-        let at_ms = self.local(me).as_millis();
+        let at_ms = self.wall_us(me) / MS;
         let Some(switch) = self.switch_mut(me, number) else { return };
         let Order { partition, to, statement, .. } = switch.order;
         let reason = if switch.order.step.is_some() { "planned" } else { "PROMOTE PARTITION" };

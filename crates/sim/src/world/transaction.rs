@@ -106,8 +106,7 @@ impl World {
         client: usize,
         alone: Option<(Work, baton_model::Instant)>,
     ) -> TransactionId {
-        let wall_clock_us = self.local(me).since(baton_model::Instant(0)).as_micros() as u64;
-        let id = TransactionId::new(wall_clock_us, self.workload.next_number());
+        let id = TransactionId::new(self.wall_us(me), self.workload.next_number());
         let transaction = Transaction {
             client,
             origin: None,

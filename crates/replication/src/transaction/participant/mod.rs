@@ -161,6 +161,9 @@ impl Participant {
     /// meant. Who reads those rows waits for these transactions, and for none that comes after.
     #[must_use]
     pub fn in_doubt(&self, table: TableId, is_meant: impl Fn(&Key) -> bool) -> Vec<TransactionId> {
+        if mutated!(ReadPastPrepared) {
+            return Vec::new();
+        }
         let writes = |transaction: &&TransactionId| {
             let prepared = self.entries.get(transaction).and_then(|entry| entry.stage.prepared());
             let mut mutations = prepared.into_iter().flat_map(|prepared| &prepared.mutations);
