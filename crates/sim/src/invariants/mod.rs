@@ -293,7 +293,9 @@ impl World {
                 let copy = self.leaf(me).disk.now.copies.get(&partition).unwrap_or(&empty);
                 let result = s6::cut(id, partition, copy, *last);
                 self.broken("S6", result);
-                if self.counts_on(me, partition) {
+                // Who lost power under it has lost that before it cuts.
+                let lacks = self.catalog().partition(partition).is_some_and(|known| self.may_lack(me, known));
+                if self.counts_on(me, partition) && !lacks {
                     let acknowledged = self.checks.chronicles.get(&partition).map(|known| known.acknowledged);
                     let result = s4::cut(id, partition, acknowledged.unwrap_or_default(), *last);
                     self.broken("S4", result);
