@@ -8,7 +8,7 @@ use crate::nemesis::Fault;
 use crate::policies::Shelf;
 use crate::setup::Setup;
 use crate::story::{Detail, Story};
-use crate::world::World;
+use crate::world::{STUCK_MAX, World};
 
 /// Between two looks whether the world has come to rest.
 const LOOK: Time = S / 4;
@@ -77,12 +77,13 @@ pub fn setup_of(seed: u64) -> Setup {
 }
 
 /// How long a world may take to come to rest: twice what its policies may take to notice and to elect, what a replica may
-/// be silent, and a margin.
+/// be silent, what a step of a plan may be stuck until it fails, and a margin.
 fn rest_max(world: &World) -> Time {
     let catalog = world.catalog();
     let ms = |name: &str| catalog.number(name) * 1_000;
     // A connection that hangs is noticed after 40 s at the latest, whoever judges.
-    2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + 40 * S + REST_MARGIN
+    let noticed = 2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + 40 * S;
+    noticed + STUCK_MAX.as_micros() as Time + REST_MARGIN
 }
 
 /// Lets a world live.

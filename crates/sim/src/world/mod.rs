@@ -50,6 +50,7 @@ pub use self::machines::End;
 pub use self::observer::Aggregator;
 use self::observer::Ping;
 pub use self::outcome::Verdict;
+pub use self::plans::STUCK_MAX;
 pub use self::route::Whose;
 pub use self::store::{Copy, Rows, Stored, counter, counts_in, key_of};
 pub use self::switchover::Order;

@@ -23,7 +23,7 @@ const STEPS_AT_ONCE: usize = 8;
 /// A step that waits is looked at again after this.
 const STEP_AGAIN: Time = 100 * MS;
 /// A step fails when its partition is not served, or is not handed over, for so long.
-const STUCK_MAX: Duration = Duration::from_secs(60);
+pub const STUCK_MAX: Duration = Duration::from_secs(60);
 /// After so many hand-overs that waited for writes in vain comes one that does not wait.
 const PATIENT_HAND_OVERS: usize = 1;
 /// A leaf must have removed what it had of a partition within this, or it is an orphan.
