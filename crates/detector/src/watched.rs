@@ -182,7 +182,7 @@ impl Watched {
     pub(crate) fn sent(&mut self, now: Instant, seq: u64) -> Vec<Effect> {
         let newer = self.open.back().is_none_or(|&(last, _)| seq > last);
         if matches!(self.link, Link::Linked(_)) && newer && seq <= self.seq {
-            // The oldest is what an answer is waited for: whoever is so slow that it is dropped would never be heard in time.
+            // It is the oldest whose answer comes next: of a node that is slower than this many pings, none would be known.
             if self.open.len() < PINGS_OPEN_MAX {
                 self.open.push_back((seq, now));
             }

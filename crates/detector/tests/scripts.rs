@@ -45,6 +45,8 @@ struct Node {
     held: Vec<u64>,
     incarnation: u64,
     tells: Vec<Sighting>,
+    /// How long an answer takes.
+    travel: Duration,
 }
 
 enum Happening {
@@ -99,6 +101,12 @@ impl Runner for Story {
                 let node = node_id(args.next_pos().ok_or("which node?")?)?;
                 self.zero = self.now;
                 self.fault(&command.name, node)?;
+            }
+            // slow n2 10s : from now on its answers take so long.
+            "slow" => {
+                let node = node_id(args.next_pos().ok_or("which node?")?)?;
+                let travel = duration(args.next_pos().ok_or("by how much?")?)?;
+                self.nodes.get_mut(&node).ok_or("unknown node")?.travel = travel;
             }
             // tell n3 n2 misses=5 refusals=0 age=0 : from now on the pongs of n3 carry what it sees of n2.
             "tell" => {
@@ -226,7 +234,8 @@ impl Story {
                 }
                 Effect::Ping { node, seq } => {
                     self.step(Event::PingSent { node, seq });
-                    self.enqueue(TRAVEL, node, Happening::Ping(seq));
+                    let travel = self.nodes.get(&node).map_or(TRAVEL, |sim| sim.travel);
+                    self.enqueue(travel, node, Happening::Ping(seq));
                 }
                 Effect::HealthChanged { node, .. } => {
                     let reason = self.evidence(node).map_or_else(String::new, |e| reason(&e));
@@ -321,7 +330,15 @@ impl Story {
 
 impl Node {
     fn new() -> Self {
-        Self { state: State::Up, linked: false, link: 0, held: vec![], incarnation: 1, tells: vec![] }
+        Self {
+            state: State::Up,
+            linked: false,
+            link: 0,
+            held: vec![],
+            incarnation: 1,
+            tells: vec![],
+            travel: TRAVEL,
+        }
     }
 }
 

@@ -118,6 +118,29 @@ fn nothing_is_forced_past_a_leaf_that_does_not_answer() {
     });
 }
 
+/// A leaf that hangs, and that nobody misses yet under classic, is attached by no memory of how it was.
+#[test]
+fn a_leaf_is_attached_only_as_what_answers_now() {
+    alone(ClusterSpec::new(1, 2).policy("classic"), async |cluster| {
+        cluster.create_database("PARTITIONS 2").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let mut client = cluster.conn("a1").await?;
+        let leaf = quoted(cluster, "l1")?;
+        client.run_within(HEAL_BOUND, &format!("DETACH LEAF {leaf}")).await?;
+        let attach = format!("ATTACH LEAF {leaf} FORCE");
+        cluster.stop("l1")?;
+        let why = refused_with(REFUSED, client.run_within(HEAL_BOUND, &attach).await)?;
+        ensure!(why.contains("does not answer"), "{why}");
+        ensure!(state_of(&mut client, cluster, "l1").await? == "detached", "it is attached");
+        cluster.cont("l1")?;
+        let back = wait_while_not("it is attached", HEAL_BOUND, async || {
+            Ok(client.run_within(HEAL_BOUND, &attach).await.is_ok())
+        });
+        back.await?;
+        cluster.all_in_sync(HEAL_BOUND).await
+    });
+}
+
 #[test]
 fn leaves_are_taken_out_and_back_as_far_as_they_can_be() {
     alone(ClusterSpec::new(1, 4).policy("swift"), async |cluster| {
