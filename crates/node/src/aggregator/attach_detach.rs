@@ -180,12 +180,12 @@ impl Aggregator {
     }
 
     async fn attach_one(&self, catalog: &Catalog, node: &Node, force: bool) -> Result<(), ForwardRefusal> {
-        if !force {
-            self.refuse_conflicts(catalog, node).await?;
-        }
         let Some(command) = timeout(ANSWER_MAX, self.hear(node.id)).await.ok().flatten() else {
             return Err(refused(format!("{} does not answer", node.address())).into());
         };
+        if !force {
+            self.refuse_conflicts(catalog, node).await?;
+        }
         self.do_it(command).await
     }
 

@@ -105,7 +105,8 @@ impl Leaf {
         let shutdown = context.shutdown.clone();
         let (has_data, sync_failed) = (!store.partitions()?.is_empty(), store.has_failed_to_sync());
         let mark = TailMark::begin(context.dir().path(), has_data, sync_failed)?;
-        if let Err(error) = store.forget_failure() {
+        // What fails from here on is noted for the next run.
+        if sync_failed && let Err(error) = store.forget_failure() {
             warn!(%error, "that a sync has failed stays noted, and counts again at the next start");
         }
         if mark.lost_tail() {
