@@ -264,7 +264,8 @@ fn totals(reports: &[Report], took: Duration) -> String {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     format!(
         "sim: {} seeds in {:.0} s: {} simulated s, {} faults, {} events; {} written, {} read, {} undone, {} unknown; \
-         transactions: {} committed, {} rolled back, {} unknown; rest after {} s at most; {} partitions left to their operator",
+         transactions: {} committed, {} rolled back, {} unknown; rest after {} s at most; {} partitions left to their operator, \
+         {} shortened by power cuts under ASYNC DURABILITY",
         reports.len(),
         took.as_secs_f64(),
         sum(|r| r.simulated) / S,
@@ -279,6 +280,7 @@ fn totals(reports: &[Report], took: Duration) -> String {
         sum(|r| r.transactions[2]),
         reports.iter().map(|report| report.rested_after).max().unwrap_or_default() / S,
         sum(|r| r.given_up as u64),
+        sum(|r| r.shortened as u64),
     )
 }
 
@@ -342,7 +344,7 @@ fn json(reports: &[Report], speed: Option<Speed>) -> String {
         format!(r#","simulated_s_per_core_s":{:.0}"#, speed.simulated_s / speed.core_s)
     });
     format!(
-        r#"{{"seeds":{},"failures":[{}],"simulated_us":{},"faults":{},"events":{},"written":{},"read":{},"undone":{},"unknown":{},"committed":{},"rolled_back":{},"in_doubt":{},"rested_after_us_max":{},"given_up":{}{speed}}}"#,
+        r#"{{"seeds":{},"failures":[{}],"simulated_us":{},"faults":{},"events":{},"written":{},"read":{},"undone":{},"unknown":{},"committed":{},"rolled_back":{},"in_doubt":{},"rested_after_us_max":{},"given_up":{},"shortened":{}{speed}}}"#,
         reports.len(),
         failures.join(","),
         sum(|r| r.simulated),
@@ -357,6 +359,7 @@ fn json(reports: &[Report], speed: Option<Speed>) -> String {
         sum(|r| r.transactions[2]),
         reports.iter().map(|report| report.rested_after).max().unwrap_or_default(),
         sum(|r| r.given_up as u64),
+        sum(|r| r.shortened as u64),
     )
 }
 

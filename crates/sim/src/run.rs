@@ -77,13 +77,12 @@ pub fn setup_of(seed: u64) -> Setup {
 }
 
 /// How long a world may take to come to rest: twice what its policies may take to notice and to elect, what a replica may
-/// be silent, what a step of a plan may be stuck until it fails, and a margin.
+/// be silent, and a margin.
 fn rest_max(world: &World) -> Time {
     let catalog = world.catalog();
     let ms = |name: &str| catalog.number(name) * 1_000;
     // A connection that hangs is noticed after 40 s at the latest, whoever judges.
-    let noticed = 2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + 40 * S;
-    noticed + STUCK_MAX.as_micros() as Time + REST_MARGIN
+    2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + 40 * S + REST_MARGIN
 }
 
 /// Lets a world live.
@@ -136,10 +135,11 @@ fn live(world: &mut World, end: Time) -> bool {
 }
 
 /// Clients work for a while, and must get their writes done in every partition; then they stop, and everything comes to
-/// rest.
+/// rest. If there is nothing but a plan that goes on, it may take as long as a step may be stuck, and then come to rest.
 fn rest(world: &mut World, bound: Time) -> Result<(), String> {
     let healed = world.now;
-    let end = healed + bound;
+    let mut end = healed + bound;
+    let latest = end + STUCK_MAX.as_micros() as Time + REST_MARGIN;
     let mut unrest = String::new();
     let mut calm_since = None;
     while world.now < end {
@@ -158,12 +158,15 @@ fn rest(world: &mut World, bound: Time) -> Result<(), String> {
                 unrest = format!("no client could write to {partition}");
             } else if let Some(why) = world.unrest() {
                 unrest = why;
+            } else if let Some(plan) = world.open_plan() {
+                unrest = plan;
+                end = latest.min(end.max(world.now + REST_MARGIN));
             } else if world.now >= *calm_since.get_or_insert(world.now) + AFTERGLOW {
                 world.workload.active = false;
             }
             continue;
         }
-        match world.unrest() {
+        match world.unrest().or_else(|| world.open_plan()) {
             _ if world.workload.is_busy() => "a statement is on its way".clone_into(&mut unrest),
             Some(why) => unrest = why,
             None => return Ok(()),

@@ -1,8 +1,9 @@
 //! What `docs/guarantees.md` lets power cuts take from a partition with ASYNC DURABILITY, and nothing more.
 //!
 //! As long as anybody who counts has everything that was acknowledged, and has not lost power under it, nothing may go.
-//! When nobody is left, the partition is bereft: its next primary goes on with what its own disk has kept. What was committed beyond that is gone from then on: its
-//! statements are nowhere, or were sent again; its transactions may be there in part; readers see less.
+//! When nobody is left, the partition is bereft: its next primary goes on with what its own disk has kept. What was
+//! committed beyond that is gone from then on: its statements are nowhere, or were sent again; its transactions may be
+//! there in part; readers see less.
 //! With SYNC DURABILITY nobody is ever bereft.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -141,8 +141,6 @@ pub struct Checks {
     s10: s10::S10,
     /// What observers really did.
     pub s11: s11::S11,
-    /// Data directories that were lost: what was on them is not expected of them any more.
-    lost: Vec<NodeId>,
 }
 
 /// A world stops after so many violations: the first is the one that matters.
@@ -159,11 +157,6 @@ impl Checks {
     /// A member leads the control group.
     pub fn leads(&mut self, term: u64, node: NodeId) {
         self.s10.leads(term, node);
-    }
-
-    /// A data directory is gone.
-    pub fn disk_lost(&mut self, node: NodeId) {
-        self.lost.push(node);
     }
 
     /// The rows of a committed statement, with the counts that it gave them.

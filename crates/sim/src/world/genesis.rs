@@ -256,7 +256,16 @@ impl World {
         prepared.iter().filter(|(_, prepared)| self.is_given_up(prepared.home.partition)).count()
     }
 
-    /// What keeps the cluster from being at rest; None if it is.
+    /// A plan that is not over, unless it waits for an operator.
+    #[must_use]
+    pub fn open_plan(&self) -> Option<String> {
+        let catalog = self.catalog();
+        let is_stuck = |database| catalog.partitions_of(database).any(|p| self.is_given_up(p.id));
+        let mut open = catalog.plans().filter(|plan| !plan.status.is_over() && !is_stuck(plan.database));
+        open.next().map(|plan| format!("{} of {:?} goes on", plan.kind, plan.database))
+    }
+
+    /// What keeps the cluster from being at rest, beside plans; None if nothing does.
     #[must_use]
     pub fn unrest(&self) -> Option<String> {
         let leaders = self.acting_leaders();
@@ -279,12 +288,6 @@ impl World {
             }
             if node.incarnation != real.incarnation || node.store != real.store {
                 return Some(format!("the catalog knows another run of {}", node.id));
-            }
-        }
-        let is_stuck = |database| catalog.partitions_of(database).any(|p| self.is_given_up(p.id));
-        for plan in catalog.plans().filter(|plan| !plan.status.is_over()) {
-            if !is_stuck(plan.database) {
-                return Some(format!("{} of {:?} goes on", plan.kind, plan.database));
             }
         }
         for at in catalog.leaves().map(|leaf| Self::position(leaf.id)) {

@@ -158,7 +158,6 @@ impl World {
         }
         let id = self.nodes[node].id;
         self.tell(|| format!("{id} has an empty disk, {store}"));
-        self.checks.disk_lost(id);
         self.check_disk(node);
     }
 
