@@ -17,6 +17,7 @@ const GROUND: &str = "baton-model";
 const EDGES_WITHIN_A_FLOOR: &[(&str, &str, &str)] = &[
     ("baton-failover", "baton-catalog", "a plan is made from the catalog and is a list of its commands"),
     ("baton-failover", "baton-policy", "a plan asks a policy whom to promote"),
+    ("baton-policy-view", "baton-policy", "a view is a question and its verdict, on paper"),
     ("baton-replication", "baton-catalog", "an instance is told what the catalog says of it"),
     ("baton-failover", "baton-detector", "what is done rests on the evidence that the detector gathers"),
     ("baton-consensus", "baton-storage", "the control group's log is kept in the one RocksDB of the node"),
