@@ -1,4 +1,4 @@
-//! `baton`: a node, or the toolbox.
+//! `baton`: a node, the toolbox, or the tool of those who write policies.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use baton_admin::AdminArgs;
 use baton_node::{ConfigFile, NodeConfig, NodeRoleName};
+use baton_policy_tool::PolicyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,8 @@ enum Command {
     Node(NodeArgs),
     /// Set up, start, stop, list and delete clusters on this machine
     Admin(AdminArgs),
+    /// Begin, build, test, inspect, run, measure and replay policies; no cluster is needed
+    Policy(PolicyArgs),
 }
 
 /// A flag wins over the file.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Admin(args) => runtime.block_on(baton_admin::run(args)),
+        Command::Policy(args) => baton_policy_tool::run(args),
         Command::Node(args) => {
             start_log(args.log_format);
             let ended = runtime.block_on(node(args));

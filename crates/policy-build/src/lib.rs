@@ -46,14 +46,23 @@ fn is_component(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`BuildError::ForeignImport`] with the first of the others, [`BuildError::NoComponent`] if it is none.
 pub fn check_imports(component: &[u8]) -> Result<(), BuildError> {
+    let foreign = imports(component)?
+        .into_iter()
+        .find(|import| !IMPORTS.iter().any(|allowed| import.starts_with(allowed)));
+    foreign.map_or(Ok(()), |import| Err(BuildError::ForeignImport(import)))
+}
+
+/// What a component imports.
+///
+/// # Errors
+/// [`BuildError::NoComponent`] if it is none.
+pub fn imports(component: &[u8]) -> Result<Vec<String>, BuildError> {
     let decoded =
         wit_component::decode(component).map_err(|error| BuildError::NoComponent(format!("{error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
         return Err(BuildError::NoComponent("it is a WIT package".to_owned()));
     };
-    let imports = resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key));
-    let foreign = imports.into_iter().find(|import| !IMPORTS.iter().any(|allowed| import.starts_with(allowed)));
-    foreign.map_or(Ok(()), |import| Err(BuildError::ForeignImport(import)))
+    Ok(resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key)).collect())
 }
 
 /// The hash by which policies are known: SHA-256, as 64 hexadecimal digits.

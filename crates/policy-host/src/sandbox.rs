@@ -67,6 +67,8 @@ pub struct CallStats {
     pub fuel: u64,
     /// Wall time, in microseconds, with the making of the instance.
     pub micros: u64,
+    /// Bytes of memory that it had at its end. Memory never shrinks, so that is the most that it had.
+    pub memory_bytes: usize,
     /// What the policy said, at most 4 KiB.
     pub log: Vec<LogLine>,
 }
@@ -122,6 +124,7 @@ impl Sandbox {
         CallStats {
             fuel: sandbox.limits.fuel.saturating_sub(left),
             micros: u64::try_from(sandbox.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            memory_bytes: sandbox.memory_bytes,
             log: std::mem::take(&mut sandbox.log),
         }
     }

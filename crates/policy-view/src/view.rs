@@ -48,6 +48,17 @@ impl View {
         }
     }
 
+    /// When it was asked: the asking node's monotonic clock, in milliseconds since its process started.
+    #[must_use]
+    pub const fn now_ms(&self) -> u64 {
+        match self {
+            Self::Detection(asked) => asked.input.now_ms,
+            Self::Election(asked) => asked.input.now_ms,
+            Self::Promotion(asked) => asked.input.now_ms,
+            Self::Degrade(asked) => asked.input.now_ms,
+        }
+    }
+
     /// The settings with which a policy is asked.
     pub fn settings_mut(&mut self) -> &mut Settings {
         match self {

@@ -37,6 +37,8 @@
 //! Not here: clocks, randomness, files, sockets. There are none in the sandbox; the input carries the time and a seed.
 
 pub mod log;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod views;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasm;

@@ -1,0 +1,59 @@
+//! Asks a policy in the sandbox, whichever decision point it is.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use baton_policy::{DecisionPoint, Settings};
+use baton_policy_host::{CallError, CallLimits, CallStats, Module, PolicyHost};
+use baton_policy_view::{Asked, View};
+
+use crate::error::{PolicyToolError, io};
+
+/// Loads a component as a node would.
+pub(crate) fn load(path: &Path) -> Result<(Arc<Module>, Vec<u8>), PolicyToolError> {
+    let bytes = fs::read(path).map_err(io("read", path))?;
+    let module = PolicyHost::new()?
+        .compile(&bytes)
+        .map_err(|error| PolicyToolError::Load { path: path.to_owned(), error })?;
+    Ok((module, bytes))
+}
+
+/// The same question with the policy's answer, which is valid, and what that cost.
+pub(crate) fn ask(module: &Module, view: &View, limits: &CallLimits) -> Result<(View, CallStats), CallError> {
+    fn put<I: Clone, V>(input: &I, (verdict, stats): (V, CallStats)) -> (Asked<I, V>, CallStats) {
+        (Asked { input: input.clone(), verdict: Some(verdict) }, stats)
+    }
+    Ok(match view {
+        View::Detection(Asked { input, .. }) => {
+            let (asked, stats) = put(input, module.detect(input, limits)?);
+            (View::Detection(asked), stats)
+        }
+        View::Election(Asked { input, .. }) => {
+            let (asked, stats) = put(input, module.elect(input, limits)?);
+            (View::Election(asked), stats)
+        }
+        View::Promotion(Asked { input, .. }) => {
+            let (asked, stats) = put(input, module.promote(input, limits)?);
+            (View::Promotion(asked), stats)
+        }
+        View::Degrade(Asked { input, .. }) => {
+            let (asked, stats) = put(input, module.degrade(input, limits)?);
+            (View::Degrade(asked), stats)
+        }
+    })
+}
+
+/// Reads `NAME=VALUE`, each.
+pub(crate) fn settings(with: &[String]) -> Result<Settings, PolicyToolError> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').ok_or_else(|| PolicyToolError::BadSetting(text.clone()))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    with.iter().map(pair).collect()
+}
+
+/// Has the policy check its settings, as binding it would.
+pub(crate) fn check(module: &Module, point: DecisionPoint, settings: &Settings) -> Result<(), PolicyToolError> {
+    Ok(module.check(point, settings)?)
+}

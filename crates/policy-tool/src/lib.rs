@@ -1,0 +1,138 @@
+//! The author's tool, `baton policy`: begins a policy, builds it, tests it, looks into it, asks it, and replays with it
+//! what a cluster has recorded.
+//!
+//! It needs no cluster. What it runs, it runs in the sandbox of the nodes, with the same limits.
+//!
+//! * Results are on the standard output, progress on the standard error; with `--json` the result is one JSON object.
+//! * Exit codes: 0 if it was done, 1 if not, or if a test or a comparison found a difference; 2 for a command that
+//!   cannot be understood.
+
+mod ask;
+mod bench;
+mod build;
+mod error;
+mod fuel;
+mod inspect;
+mod new;
+mod record;
+mod replay;
+mod report;
+mod run;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+pub use error::PolicyToolError;
+
+use report::Report;
+
+/// `baton policy`.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyArgs {
+    /// Print the result as one JSON object, and no progress
+    #[arg(long, short, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+/// What the tool can do.
+#[derive(Subcommand, Clone, Debug)]
+enum PolicyCommand {
+    /// Begin a policy: a crate in a folder of that name, with views and tests
+    New {
+        /// Its name: lower case letters, digits, `-`; a letter first
+        name: String,
+        /// The folder of baton-policy-sdk; without it, the crate asks for the published version
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Compile a policy and make its component, NAME.wasm in its folder
+    Build {
+        /// The folder of the policy's crate
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run a policy's own tests, then its views in the sandbox as well
+    Test {
+        /// The folder of the policy's crate
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Write the verdicts of the views as they are now, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
+    /// Say what a component is: name, version, decision points, settings, imports, size, hash
+    Inspect {
+        /// The component
+        policy: PathBuf,
+    },
+    /// Ask a policy one question: verdict, reasons, log, fuel, memory, time
+    Run {
+        /// The component
+        policy: PathBuf,
+        /// The question, as a view (one JSON object)
+        #[arg(long, value_name = "VIEW.json")]
+        input: PathBuf,
+        /// A setting, instead of those of the view; may be given more than once
+        #[arg(long = "with", value_name = "NAME=VALUE")]
+        with: Vec<String>,
+    },
+    /// Measure what a decision costs in the sandbox, and what classic takes natively
+    Bench {
+        /// The component
+        policy: PathBuf,
+        /// A question to measure; without one, a detection over healthy nodes
+        #[arg(long, value_name = "VIEW.json")]
+        input: Option<PathBuf>,
+        /// How many nodes the detection is over
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        nodes: u32,
+        /// How many calls are measured
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        calls: u32,
+    },
+    /// Decide again what was recorded, and show what would have been decided otherwise
+    Replay {
+        /// What was recorded: JSON lines, each a view with whatever else was recorded with it
+        records: PathBuf,
+        /// The component that decides
+        #[arg(long, value_name = "POLICY.wasm")]
+        policy: PathBuf,
+        /// A setting, instead of those recorded; may be given more than once
+        #[arg(long = "with", value_name = "NAME=VALUE")]
+        with: Vec<String>,
+        /// Show at most so many differences
+        #[arg(long, default_value_t = 20)]
+        show: usize,
+    },
+}
+
+/// Does what was asked for.
+#[must_use]
+pub fn run(args: PolicyArgs) -> ExitCode {
+    let report = Report { json: args.json };
+    let done = match args.command {
+        PolicyCommand::New { name, sdk } => new::new(&report, &name, sdk.as_deref()),
+        PolicyCommand::Build { folder } => build::build(&report, &folder),
+        PolicyCommand::Test { folder, update } => test::test(&report, &folder, update),
+        PolicyCommand::Inspect { policy } => inspect::inspect(&report, &policy),
+        PolicyCommand::Run { policy, input, with } => run::run(&report, &policy, &input, &with),
+        PolicyCommand::Bench { policy, input, nodes, calls } => {
+            bench::bench(&report, &policy, input.as_deref(), nodes, calls)
+        }
+        PolicyCommand::Replay { records, policy, with, show } => {
+            replay::replay(&report, &records, &policy, &with, show)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `baton policy test`: the policy's own tests, and its views once more in the sandbox.
+//!
+//! The native test of a crate that was begun with `new` answers the same views, so what passes here answers alike in
+//! both worlds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use baton_policy_host::CallLimits;
+use baton_policy_view::View;
+use serde::Serialize;
+
+use crate::ask::{ask, load};
+use crate::build::Crate;
+use crate::error::{PolicyToolError, io};
+use crate::record::read_view;
+use crate::report::Report;
+
+/// The folder of a policy's views.
+const VIEWS: &str = "views";
+/// Tells the native test to write the verdicts as they are.
+const UPDATE: &str = "UPDATE_VIEWS";
+
+#[derive(Serialize)]
+struct Tested {
+    views: usize,
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    view: String,
+    why: Vec<String>,
+}
+
+pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), PolicyToolError> {
+    let policy = Crate::open(folder)?;
+    let views = views(&policy.folder.join(VIEWS))?;
+    report.progress("native: cargo test");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["test", "--quiet"]).current_dir(&policy.folder);
+    if update {
+        cargo.env(UPDATE, "1");
+    }
+    // What the tests say is progress: the result is one object, or a few lines.
+    let ended = cargo.stdout(std::io::stderr()).status().map_err(io("start cargo in", &policy.folder))?;
+    if !ended.success() {
+        return Err(PolicyToolError::OwnTests);
+    }
+    report.progress("sandbox: building the component");
+    policy.build()?;
+    let (module, _) = load(&policy.component())?;
+    let mut tested = Tested { views: views.len(), failed: Vec::new() };
+    for path in &views {
+        // Only now: the native test has written them, if it was told to.
+        let mut view = read_view(path)?;
+        let why = match module.check(view.point(), view.settings_mut()) {
+            Err(error) => vec![error.to_string()],
+            Ok(()) => match ask(&module, &view, &CallLimits::default()) {
+                Err(error) => vec![format!("it gave no valid answer: {error}")],
+                Ok((answered, _)) => otherwise(&view, &answered),
+            },
+        };
+        if !why.is_empty() {
+            tested.failed.push(Failed { view: path.display().to_string(), why });
+        }
+    }
+    report.result(&tested, || {
+        let mut text = String::new();
+        for failed in &tested.failed {
+            text.push_str(&format!("{}\n", failed.view));
+            failed.why.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+        let passed = tested.views - tested.failed.len();
+        format!("{text}{passed} of {} views are answered as they say, natively and in the sandbox", tested.views)
+    });
+    if tested.failed.is_empty() {
+        report.progress(&format!("next: baton policy bench {}", policy.component().display()));
+        return Ok(());
+    }
+    Err(PolicyToolError::Views { failed: tested.failed.len(), views: tested.views })
+}
+
+/// Reasons and memories count as well here: the answer is the whole of it.
+fn otherwise(view: &View, answered: &View) -> Vec<String> {
+    if !view.is_answered() {
+        return vec!["it has no verdict to compare with: say --update".to_owned()];
+    }
+    if view == answered {
+        return Vec::new();
+    }
+    let differences = view.differences(answered);
+    if differences.is_empty() {
+        return vec!["the same is decided, with another reason or memory".to_owned()];
+    }
+    differences
+}
+
+/// The views of a policy, by name.
+fn views(folder: &Path) -> Result<Vec<PathBuf>, PolicyToolError> {
+    let none = || PolicyToolError::NoViews(folder.to_owned());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|_| none())? {
+        let path = entry.map_err(io("read", folder))?.path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
