@@ -6,12 +6,13 @@
 //!
 //! * [`kernel`]: time, numbers, network, disks. * [`world`]: nodes and what happens between them.
 //! * [`workload`]: clients. * [`nemesis`]: faults. * [`invariants`]: what must hold.
-//! * [`run`]: a seed from its begin to its end.
+//! * [`run`]: a seed from its begin to its end. * [`lab`]: a policy in a library of faults, measured.
 //!
 //! Not here: any decision of a node. What decides is a core, or this would test itself.
 
 pub mod invariants;
 pub mod kernel;
+pub mod lab;
 pub mod nemesis;
 pub mod policies;
 pub mod run;

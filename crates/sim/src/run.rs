@@ -96,14 +96,7 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
     if live(&mut world, faults_last) {
         world.heal_all();
         let healed = world.now;
-        let bound = rest_max(&world);
-        match rest(&mut world, bound) {
-            Ok(()) => world.check_at_rest(),
-            Err(unrest) => {
-                let what = format!("{} s after the faults were over: {unrest}", bound / S);
-                world.violated("rest", what);
-            }
-        }
+        come_to_rest(&mut world);
         rested_after = world.now - healed;
     }
     let given_up = world.catalog().partitions().filter(|p| world.is_given_up(p.id)).count();
@@ -124,8 +117,20 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
     }
 }
 
+/// Waits until a world in which all faults are over has come to rest, and looks at it then.
+pub(crate) fn come_to_rest(world: &mut World) {
+    let bound = rest_max(world);
+    match rest(world, bound) {
+        Ok(()) => world.check_at_rest(),
+        Err(unrest) => {
+            let what = format!("{} s after the faults were over: {unrest}", bound / S);
+            world.violated("rest", what);
+        }
+    }
+}
+
 /// Lets events happen until then; false as soon as something is broken.
-fn live(world: &mut World, end: Time) -> bool {
+pub(crate) fn live(world: &mut World, end: Time) -> bool {
     while world.step(end) {
         if !world.checks.violations.is_empty() {
             return false;

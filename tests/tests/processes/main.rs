@@ -3,6 +3,7 @@
 //! One program, run one test at a time: they measure times, and the machine may have two processors.
 //! Tests that need a cluster in the same shape share one; each finds it healed ([`stage`]).
 
+mod author;
 mod binary;
 mod by_hand;
 mod cases;

@@ -51,6 +51,7 @@ fn machine(setup: &Setup, at: usize, clocks: &mut Rng) -> Node {
         backlog: Vec::new(),
         heard: Heard::default(),
         disk_weather: DiskWeather::default(),
+        loop_delay: 0,
         role,
     }
 }

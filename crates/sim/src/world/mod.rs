@@ -122,6 +122,8 @@ pub struct Node {
     heard: Heard,
     /// What its disk is like now.
     pub disk_weather: DiskWeather,
+    /// How late its event loop runs, as it says.
+    pub loop_delay: Time,
     /// Its process.
     pub role: Role,
 }

@@ -30,6 +30,9 @@ const CONNECT_PATIENCE: Time = HEARTBEAT_CONNECT_TIMEOUT_MS * MS;
 /// A member that is not led looks this often whether to campaign.
 const LOOK_FOR_LEADER: Time = 50 * MS;
 
+/// Disks have room.
+const FREE_DISK_BYTES: u64 = 100 << 30;
+
 /// A ping.
 #[derive(Clone, Copy, Debug)]
 pub struct Ping {
@@ -318,6 +321,18 @@ impl World {
         }
     }
 
+    /// What a node says of how well it works: its syncs take at least so long now.
+    fn vitals(&self, me: usize) -> Vitals {
+        let machine = &self.nodes[me];
+        let ms = |time: Time| u32::try_from(time / MS).unwrap_or(u32::MAX);
+        Vitals {
+            loop_delay_ms: ms(machine.loop_delay),
+            fsync_ms: ms(self.setup.sync.0 + machine.disk_weather.slower),
+            apply_backlog: 0,
+            free_disk_bytes: FREE_DISK_BYTES,
+        }
+    }
+
     /// Any node answers a ping, and takes in what it tells.
     pub(super) fn pinged(&mut self, me: usize, conn: ConnId, ping: Ping) {
         let machine = &self.nodes[me];
@@ -328,7 +343,7 @@ impl World {
             joined: true,
             catalog_index: CatalogIndex(0),
             log_index: 0,
-            vitals: Vitals::default(),
+            vitals: self.vitals(me),
         };
         let mut sightings = Vec::new();
         match &machine.role {

@@ -1,0 +1,142 @@
+//! What the README says to whoever writes a policy, typed as it stands there; and what the tool says when it goes wrong.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use baton_tests::cluster::binary;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// The first build for WASM compiles the SDK, on a machine that may be busy.
+const BUILD_MAX: Duration = Duration::from_secs(600);
+/// Stands above the commands in the README.
+const MARK: &str = "<!-- author:";
+
+/// The root of the checkout.
+fn root() -> Result<PathBuf> {
+    let here = env::current_dir()?;
+    let found = here.ancestors().find(|folder| folder.join("xtask/Cargo.toml").is_file());
+    found.map(Path::to_path_buf).context("not inside the repository")
+}
+
+/// The commands below the mark.
+fn commands_of(readme: &str) -> Result<&str> {
+    let (_, rest) = readme.split_once(MARK).context("the README has no mark for authors")?;
+    let (_, rest) = rest.split_once("\n```\n").context("no commands below the mark")?;
+    Ok(rest.split_once("\n```").context("the commands do not end")?.0)
+}
+
+/// Types a script in a folder, with the binary in the `PATH`.
+async fn type_in(folder: &Path, script: &str) -> Result<Output> {
+    let tool = binary()?;
+    let tool = tool.parent().context("the binary is in no folder")?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(std::iter::once(tool.to_path_buf()).chain(env::split_paths(&path)))?;
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", script]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
+    // Policies of tests are compiled once, beside what else is built.
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from);
+    shell.env("CARGO_TARGET_DIR", target.join("author"));
+    // What cargo tells a test about itself is not what a person's shell has.
+    for name in env::vars_os().map(|(name, _)| name) {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG") || text.starts_with("CARGO_MANIFEST") || text == "CARGO" {
+            shell.env_remove(&name);
+        }
+    }
+    shell.kill_on_drop(true);
+    timeout(BUILD_MAX, shell.output()).await.context("the author's commands take too long")?.context("sh")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn ensure_said(output: &Output, ended_well: bool, expected: &[&str]) -> Result<()> {
+    let said = text(output);
+    ensure!(output.status.success() == ended_well, "ended with {}:\n{said}", output.status);
+    for words in expected {
+        ensure!(said.contains(words), "it does not say '{words}':\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_author_types_what_the_readme_says() -> Result<()> {
+    let readme = fs::read_to_string(root()?.join("README.md"))?;
+    let commands = commands_of(&readme)?;
+    let folder = tempfile::tempdir()?;
+    // The README's paths are those of a checkout, which a test is not to write into.
+    std::os::unix::fs::symlink(root()?.join("policies"), folder.path().join("policies"))?;
+    let done = type_in(folder.path(), commands).await?;
+    ensure_said(
+        &done,
+        true,
+        &[
+            "3 of 3 views are answered as they say, natively and in the sandbox",
+            "my-policy 0.1.0",
+            "miss_limit (default 20)",
+            "n4: failed",
+            "native classic on the same question",
+        ],
+    )?;
+
+    // A change of mind is seen by the tests, and kept on purpose only.
+    let policy = folder.path().join("my-policy");
+    let source = policy.join("src/lib.rs");
+    let patient = fs::read_to_string(&source)?.replace("default: 20", "default: 50");
+    fs::write(&source, patient)?;
+    let seen = type_in(&policy, "baton policy test").await?;
+    ensure_said(&seen, false, &["1 of 3 views are not answered as they say", "n5: failed (20 misses) → healthy"])?;
+    let kept = type_in(&policy, "baton policy test --update && baton policy test").await?;
+    ensure_said(&kept, true, &["3 of 3 views are answered as they say"])?;
+
+    // What a cluster has recorded is decided again, by a policy that was not asked then.
+    let mut records = String::new();
+    for name in ["answers", "refused", "silent"] {
+        let view: Value = serde_json::from_str(&fs::read_to_string(policy.join(format!("views/{name}.json")))?)?;
+        records.push_str(&format!("{view}\n"));
+    }
+    fs::write(policy.join("records.jsonl"), records)?;
+    let classic = root()?.join("crates/policy-host/builtin/classic.wasm");
+    let replay = format!("baton policy --json replay records.jsonl --policy {}", classic.display());
+    let replayed = type_in(&policy, &replay).await?;
+    ensure_said(&replayed, true, &[])?;
+    let told: Value = serde_json::from_slice(&replayed.stdout)?;
+    ensure!(told["decisions"] == 3 && told["changed"] == 1, "{told}");
+    ensure!(told["shown"][0]["differences"][0].as_str().is_some_and(|text| text.starts_with("n4: failed")), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_author_mistypes_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let classic = root()?.join("crates/policy-host/builtin/classic.wasm").display().to_string();
+    fs::write(folder.path().join("no.wasm"), b"\0asm\x0d\0\x01\0 and then nothing")?;
+    fs::write(folder.path().join("no.json"), "{\"point\": \"retry\"}")?;
+    fs::create_dir(folder.path().join("taken"))?;
+    let cases = [
+        ("baton policy new My_Policy".to_owned(), "is no name for a policy"),
+        ("baton policy new taken".to_owned(), "is there already"),
+        ("baton policy new mine --sdk .".to_owned(), "is not the folder of baton-policy-sdk"),
+        ("baton policy build".to_owned(), "`baton policy new NAME` begins a policy"),
+        ("baton policy inspect no.wasm".to_owned(), "this is no WASM component"),
+        ("baton policy inspect nowhere.wasm".to_owned(), "cannot read nowhere.wasm"),
+        (format!("baton policy run {classic} --input no.json"), "no.json is no view"),
+        (format!("baton policy bench {classic} --nodes 0"), "0 is not in 1..=100000"),
+        (format!("baton policy replay no.json --policy {classic}"), "line 1 of no.json is no view"),
+    ];
+    for (command, expected) in cases {
+        let done = type_in(folder.path(), &command).await?;
+        if let Err(error) = ensure_said(&done, false, &[expected]) {
+            bail!("{command}: {error}");
+        }
+        ensure!(!folder.path().join("mine").exists(), "{command} left something behind");
+    }
+    Ok(())
+}
