@@ -20,6 +20,7 @@ const EDGES_WITHIN_A_FLOOR: &[(&str, &str, &str)] = &[
     ("baton-policy-view", "baton-policy", "a view is a question and its verdict, on paper"),
     ("baton-replication", "baton-catalog", "an instance is told what the catalog says of it"),
     ("baton-failover", "baton-detector", "what is done rests on the evidence that the detector gathers"),
+    ("baton-policy-tool", "baton-sim", "an author's policy is played in the simulator"),
     ("baton-consensus", "baton-storage", "the control group's log is kept in the one RocksDB of the node"),
 ];
 

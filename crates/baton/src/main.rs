@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_admin::AdminArgs;
 use baton_node::{ConfigFile, NodeConfig, NodeRoleName};
-use baton_policy_tool::PolicyArgs;
+use baton_policy_tool::{PolicyArgs, SimArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -28,6 +28,8 @@ enum Command {
     Admin(AdminArgs),
     /// Begin, build, test, inspect, run, measure and replay policies; no cluster is needed
     Policy(PolicyArgs),
+    /// Play a policy in a library of faults: how soon they are noticed, how long nobody can write, who is failed needlessly
+    Sim(SimArgs),
 }
 
 /// A flag wins over the file.
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Admin(args) => runtime.block_on(baton_admin::run(args)),
         Command::Policy(args) => baton_policy_tool::run(args),
+        Command::Sim(args) => baton_policy_tool::sim(&args),
         Command::Node(args) => {
             start_log(args.log_format);
             let ended = runtime.block_on(node(args));

@@ -65,6 +65,14 @@ pub enum PolicyToolError {
         /// Why.
         why: String,
     },
+    /// A scenario cannot be read, or there is none of that name.
+    #[error("{place} is no scenario: {why}")]
+    BadScenario {
+        /// The file, or the name.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// There are no views.
     #[error("there are no views in {0}: put questions there, one JSON object a file, NAME.json")]
     NoViews(PathBuf),

@@ -1,5 +1,5 @@
-//! The author's tool, `baton policy`: begins a policy, builds it, tests it, looks into it, asks it, and replays with it
-//! what a cluster has recorded.
+//! The author's tool. `baton policy` begins a policy, builds it, tests it, looks into it, asks it, and replays with it
+//! what a cluster has recorded; `baton sim` plays it in a library of faults.
 //!
 //! It needs no cluster. What it runs, it runs in the sandbox of the nodes, with the same limits.
 //!
@@ -12,12 +12,15 @@ mod bench;
 mod build;
 mod error;
 mod fuel;
+mod html;
 mod inspect;
 mod new;
 mod record;
 mod replay;
 mod report;
 mod run;
+mod sandboxed;
+mod sim;
 mod test;
 
 use std::path::PathBuf;
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 pub use error::PolicyToolError;
+pub use sim::{SimArgs, sim};
 
 use report::Report;
 

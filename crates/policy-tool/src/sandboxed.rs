@@ -1,0 +1,69 @@
+//! A component as a policy of the simulator: asked in the sandbox, with native classic behind it, as on a node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use baton_policy::{
+    Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
+    NodeVerdict, Policy, PromotionInput, PromotionVerdict,
+};
+use baton_policy_host::{CallError, CallLimits, CallStats, Module};
+
+/// A played decision is bounded by fuel alone: how quick this machine is, decides nothing.
+const TIME_MS: u64 = 60_000;
+
+/// A component. Where it answers nothing, or nothing valid, native classic does.
+#[derive(Clone, Debug)]
+pub(crate) struct Sandboxed {
+    module: Arc<Module>,
+    limits: CallLimits,
+    /// How many decisions it could not make although it answers that decision point.
+    failed: Arc<AtomicU64>,
+}
+
+impl Sandboxed {
+    pub(crate) fn new(module: Arc<Module>) -> Self {
+        let limits = CallLimits { time_ms: TIME_MS, ..CallLimits::default() };
+        Self { module, limits, failed: Arc::default() }
+    }
+
+    /// How many decisions it could not make, of itself and of all its clones.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    fn or_classic<V>(&self, answer: Result<(V, CallStats), CallError>, classic: impl FnOnce() -> V) -> V {
+        match answer {
+            Ok((verdict, _)) => verdict,
+            Err(error) => {
+                if !matches!(error, CallError::NotExported(_)) {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                }
+                classic()
+            }
+        }
+    }
+}
+
+impl Policy for Sandboxed {
+    fn describe(&self) -> Description {
+        let manifest = self.module.manifest().clone();
+        Description { name: manifest.name, version: manifest.version, settings: manifest.settings }
+    }
+
+    fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
+        self.or_classic(self.module.detect(input, &self.limits), || Classic.detect(input))
+    }
+
+    fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
+        self.or_classic(self.module.elect(input, &self.limits), || Classic.elect(input))
+    }
+
+    fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
+        self.or_classic(self.module.promote(input, &self.limits), || Classic.promote(input))
+    }
+
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        self.or_classic(self.module.degrade(input, &self.limits), || Classic.degrade(input))
+    }
+}
