@@ -5,8 +5,7 @@
 
 use baton_policy_sdk::{Classic, DetectionInput, Health, NodeEvidence, NodeVerdict, Settings};
 
-use crate::MIN_SAMPLES;
-use crate::rhythm::Rhythm;
+use crate::rhythm::{Rhythm, known_pongs};
 
 /// Judges every node of a tick.
 pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
@@ -26,10 +25,7 @@ fn judge(input: &DetectionInput, node: &NodeEvidence) -> (Health, String) {
         return (Health::Failed, format!("connection lost, then refused: {counts}"));
     }
     let (score, limit) = Classic::score(node, &Settings::new());
-    let rhythm = Rhythm::of(node, input.heartbeat_interval_ms, &input.settings);
-    let Some(rhythm) = rhythm else {
-        let known = node.pong_intervals_ms.len();
-        let needed = MIN_SAMPLES.read(&input.settings);
+    let Some(rhythm) = Rhythm::of(node, input.heartbeat_interval_ms, &input.settings) else {
         let health = if score >= limit {
             Health::Failed
         } else if score.saturating_mul(2) >= limit {
@@ -37,10 +33,8 @@ fn judge(input: &DetectionInput, node: &NodeEvidence) -> (Health, String) {
         } else {
             Health::Healthy
         };
-        return (
-            health,
-            format!("score {score} of {limit}, as {known} of {needed} pong intervals are known: {counts}"),
-        );
+        let known = known_pongs(node, &input.settings);
+        return (health, format!("score {score} of {limit}, {known}: {counts}"));
     };
     let silence_ms = u64::from(node.misses).saturating_mul(input.heartbeat_interval_ms);
     let due_ms = rhythm.failed_after_ms();
@@ -49,9 +43,8 @@ fn judge(input: &DetectionInput, node: &NodeEvidence) -> (Health, String) {
     if score >= limit {
         return (Health::Failed, format!("score {score} of {limit}, whatever phi is: {counts}; {phi}"));
     }
-    let is_late = input.observer_late_ms > input.heartbeat_interval_ms;
     if silence_ms >= due_ms {
-        if is_late {
+        if input.observer_late_ms > input.heartbeat_interval_ms {
             let late_ms = input.observer_late_ms;
             return (
                 Health::Suspect,

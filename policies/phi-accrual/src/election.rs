@@ -6,8 +6,7 @@
 
 use baton_policy_sdk::{Classic, ElectionChoice, ElectionInput, ElectionVerdict, Policy};
 
-use crate::MIN_SAMPLES;
-use crate::rhythm::Rhythm;
+use crate::rhythm::{Rhythm, known_pongs};
 
 /// The shortest time between two campaigns of one node, in milliseconds.
 const CAMPAIGN_PAUSE_MS: u64 = 500;
@@ -18,44 +17,45 @@ const SILENCE_STAGGER_INTERVALS: u64 = 2;
 
 /// Decides whether to campaign now.
 pub fn elect(input: &ElectionInput) -> ElectionVerdict {
-    let (due, reason) = judge(input);
+    let (due, why) = judge(input);
+    let reason = format!("master n{}: {why}", input.master.node);
+    let pause = input.since_last_campaign_ms.filter(|since_ms| *since_ms < CAMPAIGN_PAUSE_MS);
     let classic = Classic.elect(input);
-    match input.since_last_campaign_ms {
+    match pause {
+        None if due => ElectionVerdict::campaign(reason),
+        // Nobody gains by waiting longer.
         _ if classic.choice == ElectionChoice::Campaign => {
-            ElectionVerdict::campaign(format!("{}; {reason}", classic.reason))
+            ElectionVerdict::campaign(format!("{}; {why}", classic.reason))
         }
-        _ if !due => ElectionVerdict::wait(reason),
-        Some(since_ms) if since_ms < CAMPAIGN_PAUSE_MS => ElectionVerdict::wait(format!(
+        Some(since_ms) if due => ElectionVerdict::wait(format!(
             "last campaign {since_ms} ms ago, next after {CAMPAIGN_PAUSE_MS} ms"
         )),
-        _ => ElectionVerdict::campaign(reason),
+        _ => ElectionVerdict::wait(reason),
     }
 }
 
 fn judge(input: &ElectionInput) -> (bool, String) {
-    let (master, rank) = (&input.master, input.rank);
-    let counts = format!("master n{}: {}", master.node, master.counts());
-    let stagger_ms = |intervals: u64| {
-        u64::from(rank).saturating_mul(intervals).saturating_mul(input.heartbeat_interval_ms)
-    };
+    let (master, rank, interval_ms) = (&input.master, input.rank, input.heartbeat_interval_ms);
+    let counts = master.counts();
+    let stagger_ms = |intervals: u64| u64::from(rank).saturating_mul(intervals).saturating_mul(interval_ms);
     if master.refusals > 0 {
         let due = input.master_unheard_ms() >= stagger_ms(REFUSED_STAGGER_INTERVALS);
         return (due, format!("{counts}; connection refused, rank {rank}"));
     }
-    let Some(rhythm) = Rhythm::of(master, input.heartbeat_interval_ms, &input.settings) else {
-        let known = master.pong_intervals_ms.len();
-        let needed = MIN_SAMPLES.read(&input.settings);
-        return (
-            false,
-            format!("{counts}; as classic, as {known} of {needed} pong intervals are known, rank {rank}"),
-        );
+    let Some(rhythm) = Rhythm::of(master, interval_ms, &input.settings) else {
+        let known = known_pongs(master, &input.settings);
+        return (false, format!("{counts}; {known}, rank {rank}"));
     };
     // A master that misses a ping now and then may lead nobody all the while.
-    let silence_ms = u64::from(master.misses).saturating_mul(input.heartbeat_interval_ms).max(input.unled_ms);
+    let silence_ms = u64::from(master.misses).saturating_mul(interval_ms).max(input.unled_ms);
     let due_ms = rhythm.failed_after_ms().saturating_add(stagger_ms(SILENCE_STAGGER_INTERVALS));
     let phi = rhythm.describe(silence_ms, due_ms);
-    if input.observer_late_ms > input.heartbeat_interval_ms {
-        return (false, format!("{counts}; observer {} ms late, {phi}, rank {rank}", input.observer_late_ms));
+    if input.observer_late_ms > interval_ms {
+        let late_ms = input.observer_late_ms;
+        return (
+            false,
+            format!("{counts}; observer {late_ms} ms late, silence not judged; {phi}, rank {rank}"),
+        );
     }
-    (silence_ms >= due_ms, format!("{counts}; led {} ms ago, {phi}, rank {rank}", input.unled_ms))
+    (silence_ms >= due_ms, format!("{counts}; led {} ms ago; {phi}, rank {rank}", input.unled_ms))
 }

@@ -118,6 +118,96 @@ impl Rhythm {
     }
 }
 
+/// How much is known of a node's rhythm, in words.
+pub fn known_pongs(node: &NodeEvidence, settings: &Settings) -> String {
+    let known = node.pong_intervals_ms.len();
+    format!("{known} of {} pong intervals known", MIN_SAMPLES.read(settings))
+}
+
 fn mean(values: impl Iterator<Item = u64>, count: u64) -> u64 {
     values.fold(0, u64::saturating_add).checked_div(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The area of the standard normal distribution beyond z, by Simpson's rule. Beyond z + 12 nothing counts.
+    fn tail(z: f64) -> f64 {
+        let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let steps = 24_000_u32;
+        let width = 12.0 / f64::from(steps);
+        let weight = |step: u32| match step {
+            0 => 1.0,
+            step if step == steps => 1.0,
+            step if step % 2 == 1 => 4.0,
+            _ => 2.0,
+        };
+        let sum: f64 = (0..=steps).map(|step| weight(step) * density(z + f64::from(step) * width)).sum();
+        sum * width / 3.0
+    }
+
+    /// Each z is the least whole number of thousandths at which phi has been reached.
+    #[test]
+    fn the_table_is_the_tail_of_the_normal_distribution() {
+        assert!((tail(0.0) - 0.5).abs() < 1e-12);
+        assert!((tail(1.96) - 0.024_997_895).abs() < 1e-9);
+        for (phi, z) in (1_i32..).zip(Z_THOUSANDTHS) {
+            let z = u32::try_from(z).unwrap();
+            let (at, before) = (tail(f64::from(z) / 1e3), tail(f64::from(z - 1) / 1e3));
+            let wanted = 10_f64.powi(-phi);
+            assert!(at <= wanted && wanted < before, "phi {phi}: {at:e} {wanted:e} {before:e}");
+        }
+    }
+
+    const REGULAR: Rhythm =
+        Rhythm { mean_ms: 150, measured_ms: 3, deviation_ms: 100, pause_ms: 1_000, threshold: 8 };
+
+    /// Phi that is told agrees with what is decided: it has reached n when the silence has.
+    #[test]
+    fn phi_reaches_a_whole_number_with_the_silence_of_that_number() {
+        for threshold in 1..=16 {
+            let rhythm = Rhythm { threshold, ..REGULAR };
+            let due_ms = rhythm.failed_after_ms();
+            let tenths = u64::from(threshold) * 10;
+            assert_eq!(rhythm.phi_tenths(due_ms), tenths);
+            assert_eq!(rhythm.phi_tenths(due_ms - 1), tenths - 1);
+            assert!(rhythm.suspect_after_ms() < due_ms);
+        }
+        assert_eq!(
+            [0, 1_149, 1_150, 1_151, 1_973, u64::MAX].map(|ms| REGULAR.phi_tenths(ms)),
+            [0, 2, 3, 3, 160, 160]
+        );
+    }
+
+    #[test]
+    fn phi_only_rises() {
+        for deviation_ms in [1, 7, 100, 60_000] {
+            for (mean_ms, pause_ms) in [(0, 0), (150, 0), (150, 1_000)] {
+                let rhythm = Rhythm { mean_ms, pause_ms, deviation_ms, ..REGULAR };
+                assert!((0..2_000).map(|ms| rhythm.phi_tenths(ms)).is_sorted(), "{rhythm:?}");
+            }
+        }
+    }
+
+    /// Nothing overflows and nothing is divided by zero, whatever is known and whatever is set.
+    #[test]
+    fn monsters_are_taken_in() {
+        let monster = Rhythm {
+            mean_ms: u64::MAX,
+            measured_ms: u64::MAX,
+            deviation_ms: u64::MAX,
+            pause_ms: u64::MAX,
+            threshold: u32::MAX,
+        };
+        assert_eq!(monster.failed_after_ms(), u64::MAX);
+        assert!(monster.phi_tenths(u64::MAX - 1) < 3);
+        let node = NodeEvidence {
+            pong_intervals_ms: [0, u32::MAX].repeat(16),
+            ..NodeEvidence::answering(1, baton_policy_sdk::NodeRole::Leaf)
+        };
+        let rhythm = Rhythm::of(&node, 0, &Settings::new()).unwrap();
+        assert_eq!(rhythm.mean_ms, u64::from(u32::MAX) / 2);
+        assert_eq!(rhythm.measured_ms, 759_250_124);
+    }
 }
