@@ -11,18 +11,21 @@ use crate::{DEGRADE_MS, HEARD_MISSES_MAX};
 /// Decides whether to go on without the replica now.
 pub fn degrade(input: &DegradeInput) -> DegradeVerdict {
     let (leaf, due_ms) = (&input.replica, u64::from(DEGRADE_MS.read(&input.settings)));
-    let told = format!(
-        "silent for {} ms, {} writes wait, the oldest for {} ms",
-        input.silent_ms, input.waiting_writes, input.oldest_wait_ms
-    );
-    let heard = format!("of its leaf the master aggregator says: {}", leaf.counts());
-    // Classic would act: nobody gains by waiting longer.
-    if input.silent_ms >= input.sync_replica_timeout_ms {
-        return DegradeVerdict::degrade(format!("{told}; {heard}"));
-    }
     let is_unheard = leaf.misses > HEARD_MISSES_MAX || leaf.refusals > 0 || leaf.timeouts > 0;
-    if input.waiting_writes > 0 && input.oldest_wait_ms >= due_ms && is_unheard {
-        return DegradeVerdict::degrade(format!("{told} of {due_ms} ms; {heard}"));
+    let limit = if is_unheard { format!(" of {due_ms} ms") } else { String::new() };
+    let reason = format!(
+        "silent for {} ms of {} ms, {} writes wait, the oldest for {} ms{limit}; the master aggregator on its leaf: {}",
+        input.silent_ms,
+        input.sync_replica_timeout_ms,
+        input.waiting_writes,
+        input.oldest_wait_ms,
+        leaf.counts()
+    );
+    let is_confirmed = is_unheard && input.waiting_writes > 0 && input.oldest_wait_ms >= due_ms;
+    // Where classic would act, nobody gains by waiting longer.
+    if is_confirmed || input.silent_ms >= input.sync_replica_timeout_ms {
+        DegradeVerdict::degrade(reason)
+    } else {
+        DegradeVerdict::wait(reason)
     }
-    DegradeVerdict::wait(format!("{told} of {due_ms} ms; {heard}"))
 }

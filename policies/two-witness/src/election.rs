@@ -20,12 +20,12 @@ pub fn elect(input: &ElectionInput) -> ElectionVerdict {
     let classic = Classic.elect(input);
     let confirming = input.voters.iter().find(|voter| voter.reachable && voter.sees_master == Some(false));
     let Some(voter) = confirming else {
-        let answering = input.voters.iter().filter(|voter| voter.reachable).count();
-        let reason = format!("{}; not confirmed by any of {answering} voters that answer", classic.reason);
-        return ElectionVerdict { choice: classic.choice, reason };
+        let is_alone = !input.voters.iter().any(|voter| voter.reachable);
+        let why = if is_alone { "no other voter answers" } else { "no other voter says so" };
+        return ElectionVerdict { choice: classic.choice, reason: format!("{}; {why}", classic.reason) };
     };
     let (due, why) = judge(input);
-    let reason = format!("master n{}: {why}; n{} does not hear it either", input.master.node, voter.node);
+    let reason = format!("master n{}: {why}; n{} does not hear it", input.master.node, voter.node);
     let pause = input.since_last_campaign_ms.filter(|since_ms| *since_ms < CAMPAIGN_PAUSE_MS);
     match pause {
         None if due => ElectionVerdict::campaign(reason),
@@ -54,7 +54,8 @@ fn judge(input: &ElectionInput) -> (bool, String) {
     let due_ms = u64::from(SILENCE_MISSES.read(&input.settings))
         .saturating_mul(interval_ms)
         .saturating_add(stagger_ms(SILENCE_STAGGER_INTERVALS));
-    let silence = format!("{counts}; silent for {silence_ms} ms of {due_ms} ms, rank {rank}");
+    let how = if master.misses == 0 { "leads nobody" } else { "silent" };
+    let silence = format!("{counts}; {how} for {silence_ms} ms of {due_ms} ms, rank {rank}");
     if input.observer_late_ms > interval_ms {
         return (false, format!("{silence}, observer {} ms late", input.observer_late_ms));
     }
