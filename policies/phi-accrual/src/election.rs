@@ -1,8 +1,8 @@
 //! When to campaign.
 //!
-//! A master aggregator that is silent, or that answers pings and leads nobody, is judged by phi, as any node is; one that
-//! refuses connections is gone. To campaign is always safe, so a refusal needs no connection that broke before.
-//! Voters follow each other at a distance, so that two seldom split the votes. Nobody waits for longer than under classic.
+//! A master aggregator that is silent, or that answers pings and leads nobody, is judged by phi, as any node is; one
+//! that refuses connections is gone. To campaign is always safe, so a refusal needs no connection that broke before.
+//! Voters follow each other at a distance, so that two seldom split the votes. Nobody waits longer than under classic.
 
 use baton_policy_sdk::{Classic, ElectionChoice, ElectionInput, ElectionVerdict, Policy};
 

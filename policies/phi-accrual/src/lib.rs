@@ -5,8 +5,8 @@
 //! million would be as long. A connection that broke and is then refused needs no statistics.
 //! What classic calls failed is failed, whatever phi says.
 //!
-//! * Source: Hayashibara, Défago, Yared, Katayama, "The phi accrual failure detector" (SRDS 2004); the acceptable pause
-//!   and the least deviation are Akka's.
+//! * Source: Hayashibara, Défago, Yared, Katayama, "The phi accrual failure detector" (SRDS 2004); the acceptable
+//!   pause and the least deviation are Akka's.
 //!
 //! Not here: witnesses and vitals. Each node is judged by what this observer hears of it, and by nothing else. Nor
 //! `promotion` and `degrade`, where nobody is silent.
@@ -25,7 +25,7 @@ const THRESHOLD: NumberSetting = NumberSetting {
     name: "threshold",
     default: 8,
     range: 1..=16,
-    doc: "The phi at which a silent node has failed; at n, one of 10^n silences of a node that lives would be as long.",
+    doc: "The phi at which a silent node has failed; at n, one in 10^n silences of a node that lives is as long.",
 };
 /// What the deviation is at least, so that a network as regular as a clock makes nobody hasty.
 const MIN_DEVIATION_MS: NumberSetting = NumberSetting {

@@ -1,9 +1,9 @@
 //! How long a node may be silent, by the times between its last pongs.
 //!
 //! Phi of a silence is minus the decimal logarithm of how likely a node that lives is to be silent for so long, if the
-//! times between its pongs are normally distributed. To ask whether phi has reached n is to ask whether the silence has
-//! reached the mean plus z(n) deviations, so a table of z is all that it takes: whole numbers, which are the same in the
-//! sandbox and outside it, bit for bit.
+//! times between its pongs are normally distributed. To ask whether phi has reached n is to ask whether the silence
+//! has reached the mean plus z(n) deviations, so a table of z is all that it takes: whole numbers, which are the same
+//! in the sandbox and outside it, bit for bit.
 //!
 //! Not here: clocks. How long a node has been silent is counted in pings that were really sent (S11).
 
@@ -13,9 +13,9 @@ use crate::{ACCEPTABLE_PAUSE_MS, MIN_DEVIATION_MS, MIN_SAMPLES, THRESHOLD};
 
 /// How many thousandths of a deviation beyond the mean a time must be for a phi of 1, 2, 3 and so on to 16.
 ///
-/// The n-th is the z beyond which the standard normal distribution has 10^-n of its area, rounded up, so that nobody is
-/// failed before phi is reached. Computed to 40 digits as the inverse of the error function; a test integrates the
-/// distribution and compares.
+/// The n-th is the z beyond which the standard normal distribution has 10^-n of its area, rounded up, so that nobody
+/// is failed before phi is reached. Computed as its inverse, which Python has as `-NormalDist().inv_cdf(10 ** -n)`; a
+/// test integrates the distribution and compares.
 const Z_THOUSANDTHS: [u64; 16] = [
     1_282, 2_327, 3_091, 3_720, 4_265, 4_754, 5_200, 5_613, 5_998, 6_362, 6_707, 7_035, 7_349, 7_651, 7_942,
     8_223,
@@ -49,7 +49,7 @@ impl Rhythm {
         let variance = mean(times().map(|time_ms| time_ms.abs_diff(mean_ms).saturating_pow(2)), count);
         let measured_ms = variance.isqrt();
         Some(Self {
-            // Pings that only renew a lease come in between where heartbeats are far apart, and no miss is counted of them.
+            // Where heartbeats are far apart, pings that renew a lease come between, and none of them can be missed.
             mean_ms: mean_ms.max(heartbeat_interval_ms),
             measured_ms,
             deviation_ms: measured_ms.max(MIN_DEVIATION_MS.read(settings).into()),
@@ -86,8 +86,8 @@ impl Rhythm {
         )
     }
 
-    /// Phi of a silence, in tenths, rounded down: exact where it is a whole number, on a straight line in between, and 16
-    /// for whatever is more.
+    /// Phi of a silence, in tenths, rounded down: exact where it is a whole number, on a straight line in between, and
+    /// 16 for whatever is more.
     fn phi_tenths(&self, silence_ms: u64) -> u64 {
         let usual = (self.usual_ms(), PHI_TENTHS_AT_MEAN);
         let whole = (1_u32..=16).map(|phi| {

@@ -226,7 +226,12 @@ proptest! {
 
     /// More evidence never makes a node look better.
     #[test]
-    fn evidence_only_adds_up(mut input in detection(), misses in 0_u32..100, refusals in 0_u32..3, lost in any::<bool>()) {
+    fn evidence_only_adds_up(
+        mut input in detection(),
+        misses in 0_u32..100,
+        refusals in 0_u32..3,
+        lost in any::<bool>(),
+    ) {
         let before = PhiAccrual.detect(&input);
         for node in &mut input.nodes {
             node.misses = node.misses.saturating_add(misses);

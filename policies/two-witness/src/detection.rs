@@ -4,8 +4,6 @@
 //! and in each case only if enough others say the same of it: silence, refusals, or attempts that time out.
 //! Where nobody confirms, the node is suspect for as long as no bound on what a policy may decide is reached.
 
-use std::collections::BTreeMap;
-
 use baton_policy_sdk::{
     Classic, DetectionInput, Health, NodeEvidence, NodeRole, NodeVerdict, Settings, Witness,
 };
@@ -56,7 +54,7 @@ impl Tick<'_> {
             return (health, format!("{late}{counts}"));
         };
         let (agreeing, others): (Vec<&Witness>, Vec<&Witness>) =
-            self.fresh_witnesses(node).into_values().partition(|witness| self.agrees(witness));
+            self.fresh_witnesses(node).into_iter().partition(|witness| self.agrees(witness));
         let (health, what) = if agreeing.len() >= self.witnesses {
             (Health::Failed, "")
         } else {
@@ -91,13 +89,16 @@ impl Tick<'_> {
     }
 
     /// One report of each other node that has a fresh one.
-    fn fresh_witnesses<'a>(&self, node: &'a NodeEvidence) -> BTreeMap<u64, &'a Witness> {
+    fn fresh_witnesses<'a>(&self, node: &'a NodeEvidence) -> Vec<&'a Witness> {
         let age_ms_max = self.input.heartbeat_interval_ms.saturating_mul(WITNESS_AGE_INTERVALS);
-        node.witnesses
-            .iter()
-            .filter(|witness| witness.observer != node.node && u64::from(witness.age_ms) <= age_ms_max)
-            .map(|witness| (witness.observer, witness))
-            .collect()
+        let mut fresh: Vec<&Witness> = Vec::with_capacity(node.witnesses.len());
+        for witness in &node.witnesses {
+            let is_fresh = witness.observer != node.node && u64::from(witness.age_ms) <= age_ms_max;
+            if is_fresh && fresh.iter().all(|known| known.observer != witness.observer) {
+                fresh.push(witness);
+            }
+        }
+        fresh
     }
 
     /// Whether a witness says the same. One whose pings run out of step with ours may be one miss behind.
@@ -110,15 +111,16 @@ impl Tick<'_> {
 
 /// Who said what, after the words that introduce them; nothing if nobody did.
 fn named(introduced: &str, witnesses: &[&Witness]) -> String {
-    if witnesses.is_empty() {
-        return String::new();
-    }
-    let told = witnesses.iter().take(TOLD_MAX).map(|witness| {
+    let mut told = String::new();
+    for (before, witness) in witnesses.iter().take(TOLD_MAX).enumerate() {
         let Witness { observer, misses, refusals, timeouts, .. } = **witness;
         let said = NodeEvidence { misses, refusals, timeouts, ..NodeEvidence::answering(0, NodeRole::Leaf) };
-        format!("n{observer} ({})", said.counts())
-    });
+        let comma = if before == 0 { introduced } else { ", " };
+        told += &format!("{comma}n{observer} ({})", said.counts());
+    }
     let more = witnesses.len().saturating_sub(TOLD_MAX);
-    let rest = (more > 0).then(|| format!("{more} more"));
-    format!("{introduced}{}", told.chain(rest).collect::<Vec<_>>().join(", "))
+    if more > 0 {
+        told += &format!(", {more} more");
+    }
+    told
 }

@@ -1,6 +1,6 @@
 //! When to campaign.
 //!
-//! At once if another voter that answers says that it does not hear the master aggregator either. Otherwise as classic,
+//! Soon if another voter that answers says that it does not hear the master aggregator either. Otherwise as classic,
 //! after the election timeout: a campaign asks the other voters first, so it takes a majority's word in the end, and a
 //! cluster without a master aggregator is not to stay so because nobody is there to confirm it.
 

@@ -1,14 +1,15 @@
 //! A policy that never acts on one node's word alone: another one must say so too.
 //!
-//! What one observer hears, or is refused, may be its own fault, or that of the network in front of it: a firewall that
-//! rejects looks like a process that is gone, from one side. Two that see the same from two places are seldom wrong
-//! together. With them it is quick; without them it waits, and the bounds on what any policy may decide have the last
-//! word.
+//! What one observer hears, or is refused, may be its own fault, or that of the network in front of it: a firewall
+//! that rejects looks like a process that is gone, from one side. Two that see the same from two places are seldom
+//! wrong together. With them it is quick; without them it waits, and the bounds on what any policy may decide have the
+//! last word.
 //!
 //! * Detection: the observer's own evidence, and that of `witnesses` others. No one's refusal is beyond doubt.
-//! * Election: another voter says that it does not hear the master aggregator; else as classic, since a campaign asks the
-//!   other voters anyway.
-//! * Degrade: the primary says that the replica lags, and the master aggregator does not hear its leaf; else as classic.
+//! * Election: another voter says that it does not hear the master aggregator; else as classic, since a campaign asks
+//!   the other voters anyway.
+//! * Degrade: the primary says that the replica lags, and the master aggregator does not hear its leaf; else as
+//!   classic.
 //!
 //! Not here: `promotion`, where nobody is accused; vitals and round trip times; and where a witness stands: two of one
 //! rack see the same cut cable.
@@ -29,13 +30,13 @@ const WITNESSES: NumberSetting = NumberSetting {
     range: 1..=16,
     doc: "How many other nodes must say that they do not hear a node before it has failed.",
 };
-/// Misses after which silence is believed, if others confirm it. Two misses are no silence: a slow answer is an answer;
-/// and 200 are what classic takes.
+/// Misses after which silence is believed, if others confirm it. Two misses are no silence, for a slow answer is an
+/// answer; and 200 are what classic takes.
 const SILENCE_MISSES: NumberSetting = NumberSetting {
     name: "silence_misses",
     default: 10,
     range: 3..=200,
-    doc: "Missed pings after which a node, or the master, is silent, if others say so too; one less is enough for them.",
+    doc: "Missed pings after which a node, or the master, is silent, if others say so too, who may be one behind.",
 };
 /// How long a write may wait for a replica that two do not hear.
 const DEGRADE_MS: NumberSetting = NumberSetting {
