@@ -76,6 +76,20 @@ const NEEDS: &[Need] = &[
         is_here: || has_program("ip"),
         package: "iproute2",
     },
+    Need {
+        what: "clang",
+        wanted_for: "the sample policy in C",
+        purpose: Purpose::Test,
+        is_here: || has_program("clang"),
+        package: "clang",
+    },
+    Need {
+        what: "wasm-ld",
+        wanted_for: "the sample policy in C",
+        purpose: Purpose::Test,
+        is_here: || has_program("wasm-ld"),
+        package: "lld",
+    },
 ];
 
 /// Makes sure that everything needed for the purpose is here.

@@ -41,6 +41,9 @@ pub enum BuildError {
     /// A place that has to be known is not.
     #[error("neither CARGO_HOME nor HOME is set")]
     NoHome,
+    /// There are no bindings for what is wanted.
+    #[error("no bindings can be made: {0}")]
+    NoBindings(String),
     /// What was built is no policy.
     #[error("no component can be made of it: {0}")]
     NoComponent(String),

@@ -1,13 +1,15 @@
 //! Builds policies: with cargo for `wasm32-unknown-unknown`, then as components, the same bytes from every checkout with
-//! the same compiler.
+//! the same compiler. For policies in C it makes the bindings; how they are compiled is their own business.
 //!
 //! WASI is no choice: a policy imports a line of log and nothing else, and that is checked here.
 //! Not here: which policies there are, where their components are kept, and running them (`baton-policy-host`).
 
+mod c;
 mod cargo;
 mod error;
 mod library;
 
+pub use c::c_bindings;
 pub use cargo::{Build, PROFILE, TARGET};
 pub use error::BuildError;
 pub use library::{StandardLibrary, toolchain};

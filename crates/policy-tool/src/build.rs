@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use baton_policy_build::{Build, StandardLibrary, component};
+use baton_policy::DecisionPoint;
+use baton_policy_build::{Build, StandardLibrary, c_bindings, component};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -85,17 +86,20 @@ impl Crate {
             library,
         }
         .run()?;
-        let path = built.join(&self.module);
-        let bytes = component(&fs::read(&path).map_err(io("read", &path))?)?;
-        let path = self.component();
-        fs::write(&path, &bytes).map_err(io("write", &path))?;
-        match load(&path) {
-            Ok((module, bytes)) => Inspected::of(&module, &bytes),
-            Err(error) => {
-                // Nobody is to install it by mistake.
-                fs::remove_file(&path).map_err(io("remove", &path))?;
-                Err(error)
-            }
+        write_component(&built.join(&self.module), &self.component())
+    }
+}
+
+/// Makes a component of a core module, and loads it as a node would: what is written is a policy.
+fn write_component(module: &Path, to: &Path) -> Result<Inspected, PolicyToolError> {
+    let bytes = component(&fs::read(module).map_err(io("read", module))?)?;
+    fs::write(to, &bytes).map_err(io("write", to))?;
+    match load(to) {
+        Ok((module, bytes)) => Inspected::of(&module, &bytes),
+        Err(error) => {
+            // Nobody is to install it by mistake.
+            fs::remove_file(to).map_err(io("remove", to))?;
+            Err(error)
         }
     }
 }
@@ -115,5 +119,28 @@ pub(crate) fn build(report: &Report, folder: &Path) -> Result<(), PolicyToolErro
         format!("{}\n\n{}", built.component.display(), built.inspected.lines())
     });
     report.progress("next: baton policy test");
+    Ok(())
+}
+
+/// `baton policy component`.
+pub(crate) fn encode(report: &Report, module: &Path, to: &Path) -> Result<(), PolicyToolError> {
+    let built = Built { inspected: write_component(module, to)?, component: to.to_owned() };
+    report.result(&built, || format!("{}\n\n{}", built.component.display(), built.inspected.lines()));
+    Ok(())
+}
+
+/// `baton policy bindings`.
+pub(crate) fn bindings(report: &Report, points: &[DecisionPoint], to: &Path) -> Result<(), PolicyToolError> {
+    let names: Vec<String> = points.iter().map(ToString::to_string).collect();
+    let files = c_bindings(&names)?;
+    fs::create_dir_all(to).map_err(io("make", to))?;
+    let mut written = Vec::new();
+    for (name, bytes) in files {
+        let path = to.join(name);
+        fs::write(&path, bytes).map_err(io("write", &path))?;
+        written.push(path);
+    }
+    report.result(&written, || written.iter().map(|path| format!("{}\n", path.display())).collect());
+    report.progress("next: compile them with the policy, then baton policy component CORE.wasm --out POLICY.wasm");
     Ok(())
 }

@@ -26,6 +26,7 @@ mod test;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use baton_policy::DecisionPoint;
 use clap::{Args, Subcommand};
 
 pub use error::PolicyToolError;
@@ -62,12 +63,29 @@ enum PolicyCommand {
     },
     /// Run a policy's own tests, then its views in the sandbox as well
     Test {
-        /// The folder of the policy's crate
+        /// The folder of the policy's crate; or a component, of which only the views are asked
         #[arg(default_value = ".")]
-        folder: PathBuf,
+        policy: PathBuf,
         /// Write the verdicts of the views as they are now, instead of comparing
         #[arg(long)]
         update: bool,
+    },
+    /// Write the bindings of a policy in C: policy.h, policy.c, policy_component_type.o
+    Bindings {
+        /// The decision points that it answers
+        #[arg(required = true)]
+        decision_points: Vec<DecisionPoint>,
+        /// Where they go
+        #[arg(long, value_name = "DIR", default_value = "bindings")]
+        out: PathBuf,
+    },
+    /// Make a component of a core module that was compiled with bindings
+    Component {
+        /// The core module
+        module: PathBuf,
+        /// The component
+        #[arg(long, value_name = "FILE.wasm")]
+        out: PathBuf,
     },
     /// Say what a component is: name, version, decision points, settings, imports, size, hash
     Inspect {
@@ -122,7 +140,12 @@ pub fn run(args: PolicyArgs) -> ExitCode {
     let done = match args.command {
         PolicyCommand::New { name, sdk } => new::new(&report, &name, sdk.as_deref()),
         PolicyCommand::Build { folder } => build::build(&report, &folder),
-        PolicyCommand::Test { folder, update } => test::test(&report, &folder, update),
+        PolicyCommand::Test { policy, update } if policy.is_file() => {
+            test::test_component(&report, &policy, update)
+        }
+        PolicyCommand::Test { policy, update } => test::test(&report, &policy, update),
+        PolicyCommand::Bindings { decision_points, out } => build::bindings(&report, &decision_points, &out),
+        PolicyCommand::Component { module, out } => build::encode(&report, &module, &out),
         PolicyCommand::Inspect { policy } => inspect::inspect(&report, &policy),
         PolicyCommand::Run { policy, input, with } => run::run(&report, &policy, &input, &with),
         PolicyCommand::Bench { policy, input, nodes, calls } => {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_policy_host::CallLimits;
+use baton_policy_host::{CallLimits, Module};
 use baton_policy_view::View;
 use serde::Serialize;
 
@@ -51,13 +51,35 @@ pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), P
     report.progress("sandbox: building the component");
     policy.build()?;
     let (module, _) = load(&policy.component())?;
+    ask_all(report, &module, &views, "natively and in the sandbox")?;
+    report.progress(&format!("next: baton policy bench {}", policy.component().display()));
+    Ok(())
+}
+
+/// Asks a component the views in the folder beside it.
+pub(crate) fn test_component(report: &Report, component: &Path, update: bool) -> Result<(), PolicyToolError> {
+    let (module, _) = load(component)?;
+    let views = views(&component.parent().unwrap_or(Path::new("")).join(VIEWS))?;
+    if update {
+        for path in &views {
+            let (answered, _) = ask(&module, &read_view(path)?, &CallLimits::default())
+                .map_err(|error| PolicyToolError::Call { policy: module.name().to_owned(), error })?;
+            let mut json = serde_json::to_vec_pretty(&answered)
+                .map_err(|error| io("write", path)(error.into()))?;
+            json.push(b'\n');
+            fs::write(path, json).map_err(io("write", path))?;
+        }
+    }
+    ask_all(report, &module, &views, "in the sandbox")
+}
+
+fn ask_all(report: &Report, module: &Module, views: &[PathBuf], how: &str) -> Result<(), PolicyToolError> {
     let mut tested = Tested { views: views.len(), failed: Vec::new() };
-    for path in &views {
-        // Only now: the native test has written them, if it was told to.
+    for path in views {
         let mut view = read_view(path)?;
         let why = match module.check(view.point(), view.settings_mut()) {
             Err(error) => vec![error.to_string()],
-            Ok(()) => match ask(&module, &view, &CallLimits::default()) {
+            Ok(()) => match ask(module, &view, &CallLimits::default()) {
                 Err(error) => vec![format!("it gave no valid answer: {error}")],
                 Ok((answered, _)) => otherwise(&view, &answered),
             },
@@ -73,10 +95,9 @@ pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), P
             failed.why.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
         let passed = tested.views - tested.failed.len();
-        format!("{text}{passed} of {} views are answered as they say, natively and in the sandbox", tested.views)
+        format!("{text}{passed} of {} views are answered as they say, {how}", tested.views)
     });
     if tested.failed.is_empty() {
-        report.progress(&format!("next: baton policy bench {}", policy.component().display()));
         return Ok(());
     }
     Err(PolicyToolError::Views { failed: tested.failed.len(), views: tested.views })

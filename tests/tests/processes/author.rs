@@ -113,6 +113,25 @@ async fn an_author_types_what_the_readme_says() -> Result<()> {
     Ok(())
 }
 
+/// A policy need not be Rust. What its own script builds answers as its views say, and as its settings want.
+#[tokio::test]
+async fn a_policy_in_c_is_built_and_answers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sources = root()?.join("policies/patient-c");
+    // What somebody has built there already is not what is tested.
+    let copied = format!(
+        "cp -r '{0}/build.sh' '{0}/patient.c' '{0}/libc' '{0}/views' .\n./build.sh\nbaton policy test patient-c.wasm",
+        sources.display()
+    );
+    let done = type_in(folder.path(), &copied).await?;
+    ensure_said(&done, true, &["patient-c 1", "3 of 3 views are answered as they say, in the sandbox"])?;
+    let run = "baton policy run patient-c.wasm --input views/silent.json --with silence_misses=20";
+    ensure_said(&type_in(folder.path(), run).await?, true, &["n5: failed", "20 of 20 misses, 0 refusals"])?;
+    let bad = run.replace("=20", "=2x");
+    let refused = type_in(folder.path(), &bad).await?;
+    ensure_said(&refused, false, &["silence_misses is a whole number from 1 to 1000000"])
+}
+
 #[tokio::test]
 async fn what_an_author_mistypes_is_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
