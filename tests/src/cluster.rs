@@ -5,7 +5,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -72,6 +73,24 @@ pub struct Cluster {
     // Unmounted before the guard removes the folder that it is in.
     small_disk: Option<SmallDisk>,
     _guard: Guard,
+}
+
+/// A process stops within this.
+const STOPPED_MAX: Duration = Duration::from_secs(5);
+
+/// Whether every thread of a process is stopped.
+fn is_stopped(pid: Pid) -> Result<bool> {
+    let tasks = format!("/proc/{pid}/task");
+    for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+        // A thread may have ended meanwhile.
+        let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+        // The name, in brackets, may have spaces and brackets in it.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if state != Some('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The binary under test.
@@ -291,7 +310,15 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn stop(&self, name: &str) -> Result<Moment> {
-        Ok(self.signal(name, Signal::SIGSTOP)?.0)
+        let (at, pid) = self.signal(name, Signal::SIGSTOP)?;
+        // A signal waits for a thread that takes it, and until then all the others go on: on a busy machine for as long
+        // as an acknowledgement takes.
+        let began = Instant::now();
+        while !is_stopped(pid)? {
+            ensure!(began.elapsed() < STOPPED_MAX, "{name}, process {pid}, does not stop within {STOPPED_MAX:?}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(at)
     }
 
     /// SIGCONT; returns the moment of it.
