@@ -47,6 +47,8 @@ pub struct Setup {
     pub readers: usize,
     /// How long a client thinks between two statements, on average.
     pub think: Time,
+    /// How often a client that does the next thing writes, unless it only reads.
+    pub writes_per_mille: u64,
     /// Rows of each partition that clients write to.
     pub keys: u64,
     /// How often a client that does the next thing begins a transaction.
@@ -154,6 +156,7 @@ impl Setup {
             clients: rng.between(2, 6) as usize,
             readers: rng.pick(&[0, 3, 6]),
             think: rng.pick(&[20 * MS, 60 * MS, 150 * MS]),
+            writes_per_mille: 600,
             keys: rng.pick(&[1, 4, 16]),
             transactions_per_mille,
             outcomes_kept,

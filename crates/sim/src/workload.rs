@@ -187,7 +187,7 @@ impl World {
         let client = &mut self.workload.clients[number];
         client.stays = (client.reads && rng.below(STAYS) > 0).then_some(partition);
         let keys = self.setup.keys;
-        let writes = !client.reads && rng.per_mille(600);
+        let writes = !client.reads && rng.per_mille(self.setup.writes_per_mille);
         let mut chosen = vec![rng.below(keys)];
         if writes && rng.per_mille(250) {
             chosen.push(rng.below(keys));

@@ -12,15 +12,15 @@ mod stage;
 
 use std::collections::BTreeMap;
 
+use baton_model::{Durability, ReplicationMode};
 use baton_policy::Settings;
 
 pub use self::measure::{Measured, Moment};
 pub use self::scenario::{Scenario, ScenarioError, library};
 use self::stage::Stage;
-use crate::kernel::{MS, Weather};
+use crate::kernel::{MS, S, Weather};
 use crate::policies::Shelf;
 use crate::setup::{DatabaseSetup, Setup};
-use baton_model::{Durability, ReplicationMode};
 
 /// The world of a scenario: three aggregators and four leaves, a database of 8 partitions, clients that write all the time.
 fn setup(seed: u64, policy: &str, settings: &Settings) -> Setup {
@@ -36,8 +36,10 @@ fn setup(seed: u64, policy: &str, settings: &Settings) -> Setup {
     setup.weather = Weather::default();
     setup.sync = (300, 2 * MS);
     (setup.clients, setup.readers, setup.think, setup.keys) = (12, 0, 20 * MS, 16);
+    // A client that waits for a read would not write meanwhile.
+    setup.writes_per_mille = 1_000;
     setup.transactions_per_mille = 0;
-    setup.patience = 20 * 1_000 * MS;
+    setup.patience = 20 * S;
     setup.fault_every = 0;
     setup.loses_power = true;
     setup
