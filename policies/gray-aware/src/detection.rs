@@ -4,8 +4,8 @@
 //! together, because whether a leaf that stalls is to be failed depends on how the others are. The longest ill comes
 //! first, then the lowest id, so that the order of the input decides nothing.
 //!
-//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while any leaf has failed, nor
-//!   just after its own return: then a slow copy may be the only one there is.
+//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while any leaf has failed or
+//!   has only just come back: then a slow copy may be the only one there is. For the same reason nobody is failed then.
 //! * A leaf that failed for stalling is taken back at once if no other leaf is left.
 
 use std::cmp::Reverse;
@@ -18,8 +18,8 @@ use crate::memory::Memory;
 use crate::symptoms::Limits;
 use crate::{GRAY_MS, GRAY_NODES_MAX, RECOVER_MS, SLOW_SYNCS_MIN};
 
-/// Of a leaf that came back so short a time ago nobody thinks ill for its vitals: the master aggregator attaches only
-/// who is healthy, and needs a moment for it.
+/// A leaf that came back so short a time ago is away still: it has to be attached, which only the healthy are, and to
+/// catch up. When it has done so is in no input.
 const RETURN_MS: u64 = 60_000;
 /// More intervals than these between two ticks, of which the observer does not say that it was late, are a break in what
 /// is remembered.
@@ -27,6 +27,9 @@ const BREAK_INTERVALS: u64 = 4;
 /// A slow sync is news for so many times as long as it took. A disk that stalls under load has ended the next one by
 /// then; if none was told, nothing is written, and an old number says nothing of the disk.
 const SYNC_NEWS_TIMES: u64 = 2;
+
+/// Why a leaf is away.
+const FAILED: &str = "has failed";
 
 /// What is the same for all nodes of a tick.
 struct Tick<'a> {
@@ -48,8 +51,8 @@ struct Case<'a> {
 
 /// How the leaves of a tick are, as far as it matters to one of them that stalls.
 struct Others {
-    /// Those that have failed, whatever for, by id.
-    failed: Vec<u64>,
+    /// Those that have failed, whatever for, or have only just come back, and which of the two.
+    away: Vec<(u64, &'static str)>,
     /// How many say how they are.
     told: usize,
     /// How many of these stall.
@@ -80,6 +83,14 @@ pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
             memory: memory.write(),
         })
         .collect()
+}
+
+impl Others {
+    /// How many others than this one are away, and one of them in words.
+    fn away_but(&self, node: u64) -> (usize, Option<String>) {
+        let others = || self.away.iter().filter(|(other, _)| *other != node);
+        (others().count(), others().min().map(|(other, why)| format!("n{other} {why}")))
+    }
 }
 
 impl Case<'_> {
@@ -225,7 +236,7 @@ impl<'a> Tick<'a> {
         for case in &mut judged {
             let Some((vitals, gray_ms)) = case.told().copied().zip(case.gray_for()) else { continue };
             case.reason =
-                format!("{}; stalled for {gray_ms} ms of {} ms", self.limits.words(&vitals), self.gray_ms);
+                format!("{}; stalls for {gray_ms} ms of {} ms", self.limits.words(&vitals), self.gray_ms);
             if gray_ms < self.gray_ms {
                 continue;
             }
@@ -234,7 +245,7 @@ impl<'a> Tick<'a> {
                 None => {
                     case.health = Health::Failed;
                     case.memory = Memory { failed_as_gray: true, returned_ms: None, ..case.memory };
-                    others.failed.push(case.node.node);
+                    others.away.push((case.node.node, FAILED));
                 }
             }
         }
@@ -245,16 +256,19 @@ impl<'a> Tick<'a> {
 
     fn count(&self, cases: &[Case]) -> Others {
         let leaves = || cases.iter().filter(|case| case.is_leaf());
-        let mut failed: Vec<u64> =
-            leaves().filter(|case| case.health == Health::Failed).map(|case| case.node.node).collect();
-        failed.sort_unstable();
+        let away = leaves().filter_map(|case| match case.memory.returned_ms {
+            _ if case.health == Health::Failed => Some((case.node.node, FAILED)),
+            Some(_) => Some((case.node.node, "has just come back")),
+            None => None,
+        });
         let told = || leaves().filter(|case| case.told().is_some());
         let is_well = |case: &&Case| {
             let is_full = case.told().is_some_and(|vitals| self.limits.full_disk(vitals).is_some());
-            case.health == Health::Healthy && case.gray_for().is_none() && !is_full
+            let is_away = case.health != Health::Healthy || case.memory.returned_ms.is_some();
+            !is_away && case.gray_for().is_none() && !is_full
         };
         Others {
-            failed,
+            away: away.collect(),
             told: told().count(),
             ill: told().filter(|case| case.gray_for().is_some()).count(),
             well: told().filter(is_well).count(),
@@ -272,17 +286,14 @@ impl<'a> Tick<'a> {
         if late_ms.is_none_or(|ms| ms < self.gray_ms) && slow_syncs < self.slow_syncs_min {
             return Some(format!("that is slow sync {slow_syncs} of {}", self.slow_syncs_min));
         }
-        if others.failed.len() >= self.gray_nodes_max {
-            return Some(match others.failed.first() {
-                Some(failed) => {
-                    format!("n{failed} has failed, too, and gray_nodes_max is {}", self.gray_nodes_max)
-                }
-                None => "gray_nodes_max is 0".to_owned(),
-            });
+        let (away, one) = others.away_but(case.node.node);
+        if away >= self.gray_nodes_max {
+            let most = format!("gray_nodes_max is {}", self.gray_nodes_max);
+            return Some(one.map_or(most.clone(), |one| format!("{one}, and {most}")));
         }
         if ill > 0 && ill.saturating_mul(2) >= told {
             return Some(format!(
-                "so are {ill} of {told} other leaves: it is the load or what they share, not the node"
+                "so do {ill} of {told} others: it is the load or what they share, not the node"
             ));
         }
         (others.well == 0).then(|| "no other leaf is well".to_owned())
@@ -299,8 +310,8 @@ impl<'a> Tick<'a> {
         if case.health == Health::Failed || is_full.is_none() && !(stalls && is_known) {
             return;
         }
-        if let Some(failed) = others.failed.first() {
-            case.reason = format!("{}; not suspected while n{failed} has failed", case.reason);
+        if let (_, Some(away)) = others.away_but(case.node.node) {
+            case.reason = format!("{}; not suspected while {away}", case.reason);
         } else if case.memory.returned_ms.is_some() {
             case.reason = format!("{}; not suspected just after its return", case.reason);
         } else {
