@@ -1,7 +1,7 @@
 //! When a primary goes on without a replica.
 //!
-//! A replica whose leaf stalls now has had its chance after a moment: the write that waits for it waits for the disk that
-//! stalls. Any other replica has what classic gives it.
+//! A replica whose leaf stalls now has had its chance after a moment: the write that waits for it waits for the disk
+//! that stalls. Any other replica has what classic gives it.
 
 use baton_policy_sdk::{Classic, DegradeInput, DegradeVerdict, Policy};
 

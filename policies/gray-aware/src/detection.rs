@@ -1,11 +1,12 @@
 //! When a node has failed.
 //!
-//! First each node by itself: what was counted against it, and for how long it has said that it stalls. Then all of them
-//! together, because whether a leaf that stalls is to be failed depends on how the others are. The longest ill comes
-//! first, then the lowest id, so that the order of the input decides nothing.
+//! First each node by itself: what was counted against it, and for how long it has said that it stalls. Then all of
+//! them together, because whether a leaf that stalls is to be failed depends on how the others are. The longest ill
+//! comes first, then the lowest id, so that the order of the input decides nothing.
 //!
-//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while any leaf has failed or
-//!   has only just come back: then a slow copy may be the only one there is. For the same reason nobody is failed then.
+//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while another leaf has
+//!   failed or has only just come back: then a slow copy may be the only one there is. For the same reason each of
+//!   those counts when it is asked how many may be failed for stalling.
 //! * A leaf that failed for stalling is taken back at once if no other leaf is left.
 
 use std::cmp::Reverse;
@@ -18,8 +19,8 @@ use crate::memory::Memory;
 use crate::symptoms::Limits;
 use crate::{GRAY_MS, GRAY_NODES_MAX, RECOVER_MS, SLOW_SYNCS_MIN};
 
-/// A leaf that came back so short a time ago is away still: it has to be attached, which only the healthy are, and to
-/// catch up. When it has done so is in no input.
+/// A leaf that came back so short a time ago is away still: it has to be attached, which only the healthy are, and
+/// to catch up. When it has done so is in no input.
 const RETURN_MS: u64 = 60_000;
 /// More intervals than these between two ticks, of which the observer does not say that it was late, are a break in what
 /// is remembered.

@@ -11,7 +11,8 @@
 //! at once, as under swift.
 //!
 //! Not here: aggregators, whose disk shows in elections; which leaf has the other copy of what, which no input of
-//! detection holds; and a disk that hangs for good, which shows in no vital sign: `fsync_ms` is of a sync that has ended.
+//! detection holds; and a disk that hangs for good, which shows in no vital sign: `fsync_ms` is of a sync that has
+//! ended.
 
 mod degrade;
 mod detection;

@@ -54,7 +54,8 @@ impl Memory {
         (rest.is_empty() && possible && memory.at_ms <= now_ms).then_some(memory)
     }
 
-    /// As bytes: three single ones, then seven numbers of eight, the lowest first. Empty if there is nothing to remember.
+    /// As bytes: three single ones, then seven numbers of eight, the lowest first. Empty if there is nothing to
+    /// remember.
     pub fn write(&self) -> Vec<u8> {
         if *self == (Self { at_ms: self.at_ms, ..Self::default() }) {
             return Vec::new();
