@@ -4,9 +4,9 @@
 //! them together, because whether a leaf that stalls is to be failed depends on how the others are. The longest ill
 //! comes first, then the lowest id, so that the order of the input decides nothing.
 //!
-//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while another leaf has
-//!   failed or has only just come back: then a slow copy may be the only one there is. For the same reason each of
-//!   those counts when it is asked how many may be failed for stalling.
+//! * Who is suspect is not promoted and not attached. So nobody is suspected for its vitals while another leaf is away,
+//!   that is failed, silent, under maintenance or only just back: then a slow copy may be the only one there is. For
+//!   the same reason each of those counts when it is asked how many may be failed for stalling.
 //! * A leaf that failed for stalling is taken back at once if no other leaf is left.
 
 use std::cmp::Reverse;
@@ -29,7 +29,7 @@ const BREAK_INTERVALS: u64 = 4;
 /// then; if none was told, nothing is written, and an old number says nothing of the disk.
 const SYNC_NEWS_TIMES: u64 = 2;
 
-/// Why a leaf is away.
+/// The first reason why a leaf is away.
 const FAILED: &str = "has failed";
 
 /// What is the same for all nodes of a tick.
@@ -52,7 +52,7 @@ struct Case<'a> {
 
 /// How the leaves of a tick are, as far as it matters to one of them that stalls.
 struct Others {
-    /// Those that have failed, whatever for, or have only just come back, and which of the two.
+    /// Those whose copies are not to be counted on, each with the reason.
     away: Vec<(u64, &'static str)>,
     /// How many say how they are.
     told: usize,
@@ -115,6 +115,19 @@ impl Case<'_> {
         self.node.vitals.as_ref().filter(|_| is_judged)
     }
 
+    /// Why its copies are not to be counted on, for now or for good; none if they are.
+    fn why_away(&self) -> Option<&'static str> {
+        if self.health == Health::Failed {
+            Some(FAILED)
+        } else if !self.node.is_heard() {
+            Some("does not answer")
+        } else if self.node.in_maintenance {
+            Some("is under maintenance")
+        } else {
+            self.memory.returned_ms.map(|_| "has just come back")
+        }
+    }
+
     fn release(&mut self, reason: String) {
         self.health = Health::Healthy;
         self.reason = reason;
@@ -174,7 +187,8 @@ impl<'a> Tick<'a> {
         if !node.is_heard() {
             // Silence is no break; a connection that broke may be the end of that process.
             if node.connection_lost || node.refusals > 0 || node.timeouts > 0 {
-                memory = Memory { at_ms: now_ms, failed_as_gray: memory.failed_as_gray, ..Memory::default() };
+                let Memory { failed_as_gray, returned_ms, .. } = memory;
+                memory = Memory { at_ms: now_ms, failed_as_gray, returned_ms, ..Memory::default() };
             }
             return memory;
         }
@@ -218,9 +232,8 @@ impl<'a> Tick<'a> {
             if case.node.previous == Health::Failed && case.health != Health::Failed {
                 case.memory = Memory {
                     returned_ms: Some(0),
-                    late_ms: None,
-                    stalled_ms: None,
-                    well_ms: None,
+                    late_ms: case.memory.late_ms.map(|_| 0),
+                    stalled_ms: case.memory.stalled_ms.map(|_| 0),
                     slow_syncs: 0,
                     ..case.memory
                 };
@@ -232,10 +245,13 @@ impl<'a> Tick<'a> {
     fn fail(&self, cases: &mut [Case]) {
         let mut others = self.count(cases);
         let mut judged: Vec<&mut Case> = cases.iter_mut().filter(|case| !case.is_held()).collect();
-        judged.retain(|case| case.told().is_some() && case.health != Health::Failed);
+        judged.retain(|case| case.told().is_some());
         judged.sort_by_key(|case| (Reverse(case.gray_for()), case.node.node));
         for case in &mut judged {
             let Some((vitals, gray_ms)) = case.told().copied().zip(case.gray_for()) else { continue };
+            if case.node.previous == Health::Failed {
+                continue;
+            }
             case.reason =
                 format!("{}; stalls for {gray_ms} ms of {} ms", self.limits.words(&vitals), self.gray_ms);
             if gray_ms < self.gray_ms {
@@ -245,7 +261,7 @@ impl<'a> Tick<'a> {
                 Some(why) => case.reason = format!("{}, but {why}", case.reason),
                 None => {
                     case.health = Health::Failed;
-                    case.memory = Memory { failed_as_gray: true, returned_ms: None, ..case.memory };
+                    case.memory.failed_as_gray = true;
                     others.away.push((case.node.node, FAILED));
                 }
             }
@@ -257,16 +273,11 @@ impl<'a> Tick<'a> {
 
     fn count(&self, cases: &[Case]) -> Others {
         let leaves = || cases.iter().filter(|case| case.is_leaf());
-        let away = leaves().filter_map(|case| match case.memory.returned_ms {
-            _ if case.health == Health::Failed => Some((case.node.node, FAILED)),
-            Some(_) => Some((case.node.node, "has just come back")),
-            None => None,
-        });
+        let away = leaves().filter_map(|case| Some((case.node.node, case.why_away()?)));
         let told = || leaves().filter(|case| case.told().is_some());
         let is_well = |case: &&Case| {
             let is_full = case.told().is_some_and(|vitals| self.limits.full_disk(vitals).is_some());
-            let is_away = case.health != Health::Healthy || case.memory.returned_ms.is_some();
-            !is_away && case.gray_for().is_none() && !is_full
+            case.why_away().is_none() && case.gray_for().is_none() && !is_full
         };
         Others {
             away: away.collect(),

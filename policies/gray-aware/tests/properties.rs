@@ -295,8 +295,10 @@ proptest! {
             prop_assert!(is_ill(node, &input.settings) && !node.in_maintenance);
             prop_assert!(input.observer_late_ms <= input.heartbeat_interval_ms);
             let leaves = || judged().filter(|(node, _)| node.role == NodeRole::Leaf);
-            let failed = leaves().filter(|(_, verdict)| verdict.health == Health::Failed).count();
-            prop_assert!(failed as u64 <= number(&input.settings, "gray_nodes_max", 1));
+            let away = leaves().filter(|(other, verdict)| {
+                verdict.health == Health::Failed || !other.is_heard() || other.in_maintenance
+            });
+            prop_assert!(away.count() as u64 <= number(&input.settings, "gray_nodes_max", 1));
             let others = || {
                 leaves().filter(|(other, _)| {
                     other.node != node.node && other.is_heard() && !other.in_maintenance && other.vitals.is_some()
