@@ -63,35 +63,43 @@ impl Tick<'_> {
             return (Health::Failed, format!("score {score}: {counts}"));
         }
         let patience = doubled(self.silence_misses, node.flaps_last_hour, self.patience_max_misses);
+        let limit = format!("{patience} misses are silence{}", after_flaps(node));
         if u64::from(node.misses) >= patience {
-            let silent = format!("silent for {} of {patience} misses{}", node.misses, after_flaps(node));
-            if self.input.observer_late_ms > self.input.heartbeat_interval_ms {
-                let late_ms = self.input.observer_late_ms;
-                return (
-                    Health::Suspect,
-                    format!("{silent}, but the observer is {late_ms} ms late: {counts}"),
-                );
-            }
-            if self.silent > self.soft_failures_max {
-                let (silent_nodes, most) = (self.silent, self.soft_failures_max);
-                let why = format!("{silent_nodes} nodes are silent at once, and soft_failures_max is {most}");
-                return (Health::Suspect, format!("{silent}, but {why}: {counts}"));
-            }
-            return (Health::Failed, format!("{silent}: {counts}"));
+            // Who has failed already stays so.
+            return match self.why_not().filter(|_| node.previous != Health::Failed) {
+                Some(why) => (Health::Suspect, format!("{counts}; {limit}, but {why}")),
+                None => (Health::Failed, format!("{counts}; {limit}")),
+            };
         }
         let doubtful = node.connection_lost || node.refusals > 0 || node.timeouts > 0;
-        if doubtful || self.is_silent(node) {
-            return (Health::Suspect, format!("{counts} of {patience} misses{}", after_flaps(node)));
+        if doubtful || self.has_gone_quiet(node) {
+            return (Health::Suspect, format!("{counts}; {limit}"));
         }
         (Health::Healthy, counts)
     }
 
-    /// Whether a node counts as silent: it has missed half of what would fail it if it had never flapped, or it failed
-    /// and was not heard since. One whose process is gone is not silent, and one under maintenance may be.
+    /// Why nobody is failed for silence in this tick; none if silence is believed.
+    fn why_not(&self) -> Option<String> {
+        let (late_ms, most) = (self.input.observer_late_ms, self.soft_failures_max);
+        if late_ms > self.input.heartbeat_interval_ms {
+            Some(format!("the observer is {late_ms} ms late"))
+        } else if self.silent > most {
+            Some(format!("{} are silent at once, and soft_failures_max is {most}", self.silent))
+        } else {
+            None
+        }
+    }
+
+    /// Whether a node has missed half of what would fail it if it had never flapped.
+    fn has_gone_quiet(&self, node: &NodeEvidence) -> bool {
+        u64::from(node.misses).saturating_mul(2) >= self.silence_misses
+    }
+
+    /// Whether a node counts as silent: it has gone quiet, or it failed and was not heard since. One whose process is
+    /// gone is not silent, and of one under maintenance it means nothing.
     fn is_silent(&self, node: &NodeEvidence) -> bool {
-        let misses = u64::from(node.misses).saturating_mul(2) >= self.silence_misses;
-        let away = node.previous == Health::Failed && !node.is_heard();
-        (misses || away) && !node.in_maintenance && is_gone(node).is_none()
+        let is_away = node.previous == Health::Failed && !node.is_heard();
+        (self.has_gone_quiet(node) || is_away) && !node.in_maintenance && is_gone(node).is_none()
     }
 
     /// A node that failed answers: it is taken back once it has done so often enough without a break.
@@ -120,7 +128,7 @@ impl Tick<'_> {
 fn after_flaps(node: &NodeEvidence) -> String {
     match node.flaps_last_hour {
         0 => String::new(),
-        1 => " after 1 return".to_owned(),
-        flaps => format!(" after {flaps} returns"),
+        1 => ", as it failed once within the hour".to_owned(),
+        flaps => format!(", as it failed {flaps} times within the hour"),
     }
 }

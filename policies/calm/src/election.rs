@@ -1,7 +1,7 @@
 //! When to campaign.
 //!
-//! As under classic, with two differences. Against a master aggregator whose process is gone nobody waits for more than
-//! his turn. And who campaigned lately has more patience: between two campaigns of one silence the pause doubles, and if
+//! As under classic, with two differences. Against a master aggregator whose process is gone a voter waits for its turn
+//! only. And who campaigned lately has more patience: between two campaigns of one silence the pause doubles, and if
 //! the last one was for an earlier silence of the same master aggregator, this one has to last half as long again.
 //!
 //! * However often it campaigned, a voter campaigns again after half of the election timeout.
@@ -12,9 +12,9 @@ use crate::{doubled, is_gone};
 
 /// Two voting members that notice the same thing campaign this many intervals apart.
 const STAGGER_INTERVALS: u64 = 2;
-/// The shortest time between two campaigns of one node, in milliseconds; that against a process that is gone.
+/// The shortest time between two campaigns of one node, in milliseconds.
 const CAMPAIGN_PAUSE_MS_MIN: u64 = 1_000;
-/// The time between two campaigns for silence is this part of the election timeout, to begin with.
+/// The time that classic leaves between two campaigns is this part of the election timeout.
 const CAMPAIGN_PAUSE_PART: u64 = 10;
 /// No patience is longer than this part of the election timeout. At twice the timeout a voter campaigns whatever its
 /// policy says, and that is a bound to stay away from.
@@ -46,14 +46,14 @@ pub fn elect(input: &ElectionInput) -> ElectionVerdict {
     if unheard_ms < due_ms {
         return ElectionVerdict::wait(reason);
     }
-    let first_ms = match gone {
-        Some(_) => CAMPAIGN_PAUSE_MS_MIN,
-        None => (timeout_ms / CAMPAIGN_PAUSE_PART).max(CAMPAIGN_PAUSE_MS_MIN),
-    };
-    let pause_ms = doubled(first_ms, input.campaigns.saturating_sub(1), patience_ms);
+    // What classic leaves between two campaigns is the most against a process that is gone, and else the least.
+    let classic_ms = (timeout_ms / CAMPAIGN_PAUSE_PART).max(CAMPAIGN_PAUSE_MS_MIN);
+    let (first_ms, most_ms) =
+        if gone.is_some() { (CAMPAIGN_PAUSE_MS_MIN, classic_ms) } else { (classic_ms, patience_ms) };
+    let pause_ms = doubled(first_ms, input.campaigns.saturating_sub(1), most_ms);
     match input.since_last_campaign_ms {
         Some(since_ms) if since_ms < pause_ms => ElectionVerdict::wait(format!(
-            "last campaign {since_ms} ms ago, number {} of this term; next after {pause_ms} ms",
+            "last campaign {since_ms} ms ago, {} in this term; next after {pause_ms} ms",
             input.campaigns
         )),
         _ => ElectionVerdict::campaign(reason),
