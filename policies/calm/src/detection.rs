@@ -71,7 +71,7 @@ impl Tick<'_> {
                 None => (Health::Failed, format!("{counts}; {limit}")),
             };
         }
-        let doubtful = node.connection_lost || node.refusals > 0 || node.timeouts > 0;
+        let doubtful = node.connection_lost || node.refusals > 0;
         if doubtful || self.has_gone_quiet(node) {
             return (Health::Suspect, format!("{counts}; {limit}"));
         }
@@ -90,9 +90,9 @@ impl Tick<'_> {
         }
     }
 
-    /// Whether a node has missed half of what would fail it if it had never flapped.
+    /// Whether a node has missed half of what would fail it if it had never flapped, or let an attempt to connect time out.
     fn has_gone_quiet(&self, node: &NodeEvidence) -> bool {
-        u64::from(node.misses).saturating_mul(2) >= self.silence_misses
+        u64::from(node.misses).saturating_mul(2) >= self.silence_misses || node.timeouts > 0
     }
 
     /// Whether a node counts as silent: it has gone quiet, or it failed and was not heard since. One whose process is

@@ -189,7 +189,7 @@ proptest! {
             prop_assert!(failed.count() as u64 <= number(&input.settings, "soft_failures_max", 2));
             let quiet = number(&input.settings, "silence_misses", 20);
             let silent = input.nodes.iter().filter(|node| {
-                u64::from(node.misses) * 2 >= quiet && !is_gone(node) && !node.in_maintenance
+                (u64::from(node.misses) * 2 >= quiet || node.timeouts > 0) && !is_gone(node) && !node.in_maintenance
             });
             prop_assert!(silent.count() as u64 <= number(&input.settings, "soft_failures_max", 2));
         }
