@@ -90,7 +90,8 @@ impl Tick<'_> {
         }
     }
 
-    /// Whether a node has missed half of what would fail it if it had never flapped, or let an attempt to connect time out.
+    /// Whether a node has missed half of what would fail it if it had never flapped, or let an attempt to connect time
+    /// out.
     fn has_gone_quiet(&self, node: &NodeEvidence) -> bool {
         u64::from(node.misses).saturating_mul(2) >= self.silence_misses || node.timeouts > 0
     }

@@ -1,9 +1,9 @@
 //! A policy that believes silence soon, but not of a node that flaps, and not of many nodes at once.
 //!
-//! Silence is quick to come and quick to go: a link that blinks looks like a death, and each failover that it causes costs
-//! more than the blink. So a node that failed and came back within the last hour is given twice as long each time, and has
-//! to answer twice as often before it is taken back. And if more nodes fall silent at once than die at once, the network
-//! or this observer is what is ill, and nobody is failed for it.
+//! Silence is quick to come and quick to go: a link that blinks looks like a death, and each failover that it causes
+//! costs more than the blink. So a node that failed and came back within the last hour is given twice as long each time,
+//! and has to answer twice as often before it is taken back. And if more nodes fall silent at once than die at once, the
+//! network or this observer is what is ill, and nobody is failed for it.
 //!
 //! * A process that is gone is no matter of patience: whoever hangs up and then refuses, or refuses again and again, is
 //!   failed at once, however often it failed and however many are.

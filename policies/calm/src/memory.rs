@@ -1,6 +1,7 @@
 //! What is remembered of a node that failed and answers again: how many pongs in a row it has given.
 //!
-//! Not here: how long ago it failed, and how often. `flaps_last_hour` is for that, and outlives a policy that falls back.
+//! Not here: how long ago it failed, and how often. `flaps_last_hour` is for that, and outlives a policy that falls
+//! back.
 
 /// The first byte. Another layout has another.
 const VERSION: u8 = 1;

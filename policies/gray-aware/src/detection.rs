@@ -87,10 +87,11 @@ pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
 }
 
 impl Others {
-    /// How many others than this one are away, and one of them in words.
-    fn away_but(&self, node: u64) -> (usize, Option<String>) {
-        let others = || self.away.iter().filter(|(other, _)| *other != node);
-        (others().count(), others().min().map(|(other, why)| format!("n{other} {why}")))
+    /// How many others than this one are away, and the first of them in words.
+    fn away_but(&self, case: &Case) -> (usize, Option<String>) {
+        let others = self.away.len().saturating_sub(case.why_away().is_some().into());
+        let first = self.away.iter().find(|(other, _)| *other != case.node.node);
+        (others, first.map(|(other, why)| format!("n{other} {why}")))
     }
 }
 
@@ -260,9 +261,10 @@ impl<'a> Tick<'a> {
             match self.why_not(case, &others) {
                 Some(why) => case.reason = format!("{}, but {why}", case.reason),
                 None => {
+                    // Who has just come back is counted already.
+                    others.away.extend(case.why_away().is_none().then_some((case.node.node, FAILED)));
                     case.health = Health::Failed;
                     case.memory.failed_as_gray = true;
-                    others.away.push((case.node.node, FAILED));
                 }
             }
         }
@@ -273,14 +275,15 @@ impl<'a> Tick<'a> {
 
     fn count(&self, cases: &[Case]) -> Others {
         let leaves = || cases.iter().filter(|case| case.is_leaf());
-        let away = leaves().filter_map(|case| Some((case.node.node, case.why_away()?)));
+        let mut away: Vec<_> = leaves().filter_map(|case| Some((case.node.node, case.why_away()?))).collect();
+        away.sort_unstable();
         let told = || leaves().filter(|case| case.told().is_some());
         let is_well = |case: &&Case| {
             let is_full = case.told().is_some_and(|vitals| self.limits.full_disk(vitals).is_some());
             case.why_away().is_none() && case.gray_for().is_none() && !is_full
         };
         Others {
-            away: away.collect(),
+            away,
             told: told().count(),
             ill: told().filter(|case| case.gray_for().is_some()).count(),
             well: told().filter(is_well).count(),
@@ -298,7 +301,7 @@ impl<'a> Tick<'a> {
         if late_ms.is_none_or(|ms| ms < self.gray_ms) && slow_syncs < self.slow_syncs_min {
             return Some(format!("that is slow sync {slow_syncs} of {}", self.slow_syncs_min));
         }
-        let (away, one) = others.away_but(case.node.node);
+        let (away, one) = others.away_but(case);
         if away >= self.gray_nodes_max {
             let most = format!("gray_nodes_max is {}", self.gray_nodes_max);
             return Some(one.map_or(most.clone(), |one| format!("{one}, and {most}")));
@@ -322,7 +325,7 @@ impl<'a> Tick<'a> {
         if case.health == Health::Failed || is_full.is_none() && !(stalls && is_known) {
             return;
         }
-        if let (_, Some(away)) = others.away_but(case.node.node) {
+        if let (_, Some(away)) = others.away_but(case) {
             case.reason = format!("{}; not suspected while {away}", case.reason);
         } else if case.memory.returned_ms.is_some() {
             case.reason = format!("{}; not suspected just after its return", case.reason);
