@@ -1,5 +1,5 @@
 //! Runs story-like scripts against a policy: what is known, a question, and the answer that is expected.
-//! Used by the tests of this crate for classic, and by those of `policies/swift`.
+//! Used by the tests of this crate for classic, and by those of the policies in `policies`.
 //!
 //! ```text
 //! # Three refusals and twenty misses are a failure.
@@ -10,10 +10,14 @@
 //! ```
 //!
 //! * `set name=value …` binds settings; an answer to it is the policy's objection.
-//! * `tick interval=150 late=0` says how far apart pings are and how late this tick came, in milliseconds.
-//! * `node n2 misses= refusals= timeouts= lost=true maintenance=true witness=n3/misses/refusals/age_ms
-//!   was=failed …` replaces what is known of a node; `detect` judges all nodes and remembers the opinion and the
-//!   policy's memory.
+//! * `tick interval=150 late=0 now=0` says how far apart pings are, how late this tick came, and what the observer's
+//!   clock shows, in milliseconds.
+//! * `node n2 misses= refusals= timeouts= lost=true maintenance=true flaps= witness=n3/misses/refusals/age_ms
+//!   fsync= loop= backlog= disk_mb= role=aggregator was=failed …` replaces what is known of a node; `detect` judges all
+//!   nodes and remembers the opinion and the policy's memory. Without any of the vitals it has not said how it is.
+//! * `wait 5s` lets time pass: every interval all nodes are judged, and what is thought of one is told when it changes.
+//!   Meanwhile a node with `silent=true` misses each ping; and one with `busy=true` syncs all the time, each time a
+//!   millisecond longer, so that a sync ends as often as it takes. `memory=00ff` puts bytes into a node's memory.
 //! * `master n1 …` (as `node`), `voter n3 sees=false reachable=true log=9`, and
 //!   `elect rank=0 timeout=30000 since=500 campaigns=1` asks for an election.
 //! * `candidate n3 lsn=9 primaries=2 group=1 age=100 flaps=0`, and `promote` asks whom to promote.
@@ -23,6 +27,7 @@
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` writes the answers of today into the scripts, to be read before they are kept.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -32,7 +37,7 @@ use baton_model::NodeRole;
 use baton_model::limits::{CONSENSUS_ELECTION_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS, SYNC_REPLICA_TIMEOUT_MS};
 use baton_policy::{
     Candidate, DegradeChoice, DegradeInput, DetectionInput, ElectionChoice, ElectionInput, Health,
-    NodeEvidence, Policy, PromotionInput, VoterView, Witness, validate_degrade, validate_detection,
+    NodeEvidence, Policy, PromotionInput, Vitals, VoterView, Witness, validate_degrade, validate_detection,
     validate_election, validate_promotion,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
@@ -54,6 +59,10 @@ struct Story<P> {
     election: ElectionInput,
     promotion: PromotionInput,
     degrade: DegradeInput,
+    /// Nodes that answer no ping while time passes.
+    silent: BTreeSet<u64>,
+    /// Nodes that sync all the time, and for how long the present sync has run, in milliseconds.
+    busy: BTreeMap<u64, u64>,
 }
 
 type Answer = Result<String, Box<dyn Error>>;
@@ -105,7 +114,8 @@ impl<P: Policy> Story<P> {
             groups_left: 1,
             replica: NodeEvidence::answering(3, NodeRole::Leaf),
         };
-        Self { policy, detection, election, promotion, degrade }
+        let (silent, busy) = Default::default();
+        Self { policy, detection, election, promotion, degrade, silent, busy }
     }
 
     fn set(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
@@ -122,6 +132,7 @@ impl<P: Policy> Story<P> {
     fn tick(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
         take(&mut args, "interval", &mut self.detection.heartbeat_interval_ms)?;
         take(&mut args, "late", &mut self.detection.observer_late_ms)?;
+        take(&mut args, "now", &mut self.detection.now_ms)?;
         args.reject_next()?;
         self.election.heartbeat_interval_ms = self.detection.heartbeat_interval_ms;
         self.election.observer_late_ms = self.detection.observer_late_ms;
@@ -130,15 +141,24 @@ impl<P: Policy> Story<P> {
 
     fn node(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
         let was = args.take_key("was").map(health).transpose()?;
+        let memory = args.take_key("memory").map(bytes).transpose()?;
+        let (mut silent, mut busy) = (false, false);
+        take(&mut args, "silent", &mut silent)?;
+        take(&mut args, "busy", &mut busy)?;
         let mut told = evidence(args, NodeRole::Leaf)?;
+        self.silent.retain(|node| *node != told.node);
+        self.silent.extend(silent.then_some(told.node));
+        let sync = self.busy.remove(&told.node).unwrap_or_default();
+        self.busy.extend(busy.then_some((told.node, sync)));
         match self.detection.nodes.iter_mut().find(|known| known.node == told.node) {
             Some(known) => {
                 told.previous = was.unwrap_or(known.previous);
-                told.memory = std::mem::take(&mut known.memory);
+                told.memory = memory.unwrap_or_else(|| std::mem::take(&mut known.memory));
                 *known = told;
             }
             None => {
                 told.previous = was.unwrap_or_default();
+                told.memory = memory.unwrap_or_default();
                 self.detection.nodes.push(told);
             }
         }
@@ -146,23 +166,63 @@ impl<P: Policy> Story<P> {
     }
 
     fn detect(&mut self) -> Answer {
+        Ok(self.judge()?.into_iter().map(|(_, line)| line + "\n").collect())
+    }
+
+    /// Judges all nodes: for each, whether the opinion of it has changed, and a line that says what it is.
+    fn judge(&mut self) -> Result<Vec<(bool, String)>, Box<dyn Error>> {
         let verdicts = self.policy.detect(&self.detection);
         if let Err(rejection) = validate_detection(&self.detection, &verdicts) {
-            return Ok(format!("no verdict: {rejection}"));
+            return Ok(vec![(true, format!("no verdict: {rejection}"))]);
         }
-        let mut said = String::new();
+        let mut said = Vec::new();
         for node in &mut self.detection.nodes {
             let verdict = verdicts.iter().find(|verdict| verdict.node == node.node).ok_or("validated")?;
-            let change = if node.previous == verdict.health {
-                verdict.health.to_string()
-            } else {
+            let changed = node.previous != verdict.health;
+            let change = if changed {
                 format!("{} ⇨ {}", node.previous, verdict.health)
+            } else {
+                verdict.health.to_string()
             };
-            writeln!(said, "n{} {change} ({})", node.node, verdict.reason)?;
+            said.push((changed, format!("n{} {change} ({})", node.node, verdict.reason)));
             node.previous = verdict.health;
             node.memory.clone_from(&verdict.memory);
         }
         Ok(said)
+    }
+
+    fn wait(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
+        let wait_ms = milliseconds(args.next_pos().ok_or("how long?")?)?;
+        args.reject_next()?;
+        let interval_ms = self.detection.heartbeat_interval_ms.max(1);
+        let mut said = String::new();
+        for tick in 1..=wait_ms / interval_ms {
+            self.detection.now_ms = self.detection.now_ms.saturating_add(interval_ms);
+            self.pass(interval_ms);
+            for (_, line) in self.judge()?.into_iter().filter(|(changed, _)| *changed) {
+                let after_ms = tick * interval_ms;
+                writeln!(said, "after {}.{:03}s: {line}", after_ms / 1000, after_ms % 1000)?;
+            }
+        }
+        Ok(said)
+    }
+
+    /// What becomes of the nodes within one interval.
+    fn pass(&mut self, interval_ms: u64) {
+        for node in &mut self.detection.nodes {
+            if self.silent.contains(&node.node) {
+                node.misses = node.misses.saturating_add(1);
+            }
+            if let Some(running_ms) = self.busy.get_mut(&node.node)
+                && let Some(vitals) = &mut node.vitals
+            {
+                *running_ms += interval_ms;
+                if *running_ms >= vitals.fsync_ms {
+                    *running_ms = 0;
+                    vitals.fsync_ms += 1;
+                }
+            }
+        }
     }
 
     fn voter(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
@@ -256,6 +316,7 @@ impl<P: Policy> goldenscript::Runner for Story<P> {
             "tick" => self.tick(args)?,
             "node" => self.node(args)?,
             "detect" => self.detect()?,
+            "wait" => self.wait(args)?,
             "master" => {
                 self.election.master = evidence(args, NodeRole::Aggregator)?;
                 String::new()
@@ -270,6 +331,8 @@ impl<P: Policy> goldenscript::Runner for Story<P> {
             }
             "degrade" => self.degrade(args)?,
             "clear" => {
+                self.silent.clear();
+                self.busy.clear();
                 self.detection.nodes.clear();
                 self.election.voters.clear();
                 self.promotion.candidates.clear();
@@ -295,11 +358,37 @@ fn evidence(mut args: ArgumentConsumer<'_>, role: NodeRole) -> Result<NodeEviden
             "maintenance" => told.in_maintenance = value.parse()?,
             "flaps" => told.flaps_last_hour = value.parse()?,
             "witness" => told.witnesses.push(witness(value)?),
+            "role" if value == "aggregator" => told.role = NodeRole::Aggregator,
+            "fsync" => vitals(&mut told).fsync_ms = value.parse()?,
+            "loop" => vitals(&mut told).loop_delay_ms = value.parse()?,
+            "backlog" => vitals(&mut told).apply_backlog = value.parse()?,
+            "disk_mb" => vitals(&mut told).free_disk_bytes = value.parse::<u64>()?.saturating_mul(1 << 20),
             unknown => return Err(format!("a node has no '{unknown}'").into()),
         }
     }
     args.reject_next()?;
     Ok(told)
+}
+
+/// What it says of itself; nothing is wrong with it to begin with.
+fn vitals(told: &mut NodeEvidence) -> &mut Vitals {
+    told.vitals.get_or_insert(Vitals { free_disk_bytes: 1 << 40, ..Vitals::default() })
+}
+
+/// `5s`, `1.5s`, or `450ms`.
+fn milliseconds(text: &str) -> Result<u64, Box<dyn Error>> {
+    if let Some(ms) = text.strip_suffix("ms") {
+        return Ok(ms.parse()?);
+    }
+    let seconds = text.strip_suffix('s').ok_or_else(|| format!("'{text}' is no time such as 5s"))?;
+    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, ""));
+    Ok(whole.parse::<u64>()? * 1000 + format!("{part:0<3}").parse::<u64>()?)
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let digits: Vec<_> =
+        text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>().ok_or("no hex")?;
+    Ok(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect())
 }
 
 fn health(text: &str) -> Result<Health, Box<dyn Error>> {
