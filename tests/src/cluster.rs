@@ -315,7 +315,10 @@ impl Cluster {
         // as an acknowledgement takes.
         let began = Instant::now();
         while !is_stopped(pid)? {
-            ensure!(began.elapsed() < STOPPED_MAX, "{name}, process {pid}, does not stop within {STOPPED_MAX:?}");
+            ensure!(
+                began.elapsed() < STOPPED_MAX,
+                "{name}, process {pid}, does not stop within {STOPPED_MAX:?}"
+            );
             thread::sleep(Duration::from_millis(1));
         }
         Ok(at)

@@ -40,8 +40,10 @@ pub fn c_bindings(decision_points: &[String]) -> Result<Vec<(String, Vec<u8>)>, 
         .chain(decision_points.iter().map(String::as_str))
         .map(|name| format!("export baton:policy/{name}@0.1.0;"))
         .collect();
-    let world =
-        format!("package author:guest; world policy {{ import baton:policy/log@0.1.0; {} }}", exports.join(" "));
+    let world = format!(
+        "package author:guest; world policy {{ import baton:policy/log@0.1.0; {} }}",
+        exports.join(" ")
+    );
     let mut guest = SourceMap::default();
     guest.push_str("policy.wit", world);
     let guest = guest.parse().map_err(|(_, error)| failed(&error))?;

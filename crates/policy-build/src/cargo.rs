@@ -83,8 +83,7 @@ pub(crate) fn rustc(folder: &Path, arguments: &[&str]) -> Result<String, BuildEr
     if !output.status.success() {
         return Err(BuildError::Failed { program, status: output.status.to_string() });
     }
-    String::from_utf8(output.stdout)
-        .map_err(|error| BuildError::Garbled { program, what: error.to_string() })
+    String::from_utf8(output.stdout).map_err(|error| BuildError::Garbled { program, what: error.to_string() })
 }
 
 /// Runs a command to its end with its output shown.

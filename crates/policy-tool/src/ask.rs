@@ -13,10 +13,13 @@ use crate::error::{PolicyToolError, io};
 /// Loads a component as a node would.
 pub(crate) fn load(path: &Path) -> Result<(Arc<Module>, Vec<u8>), PolicyToolError> {
     let bytes = fs::read(path).map_err(io("read", path))?;
-    let module = PolicyHost::new()?
-        .compile(&bytes)
-        .map_err(|error| PolicyToolError::Load { path: path.to_owned(), error })?;
-    Ok((module, bytes))
+    Ok((load_bytes(path, &bytes)?, bytes))
+}
+
+/// Loads a component that came from there, as a node would.
+pub(crate) fn load_bytes(from: &Path, bytes: &[u8]) -> Result<Arc<Module>, PolicyToolError> {
+    let loaded = PolicyHost::new()?.compile(bytes);
+    loaded.map_err(|error| PolicyToolError::Load { path: from.to_owned(), error })
 }
 
 /// The same question with the policy's answer, which is valid, and what that cost.
@@ -54,6 +57,10 @@ pub(crate) fn settings(with: &[String]) -> Result<Settings, PolicyToolError> {
 }
 
 /// Has the policy check its settings, as binding it would.
-pub(crate) fn check(module: &Module, point: DecisionPoint, settings: &Settings) -> Result<(), PolicyToolError> {
+pub(crate) fn check(
+    module: &Module,
+    point: DecisionPoint,
+    settings: &Settings,
+) -> Result<(), PolicyToolError> {
     Ok(module.check(point, settings)?)
 }

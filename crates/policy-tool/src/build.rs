@@ -9,7 +9,7 @@ use baton_policy_build::{Build, StandardLibrary, c_bindings, component};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ask::load;
+use crate::ask::load_bytes;
 use crate::error::{PolicyToolError, io};
 use crate::inspect::Inspected;
 use crate::report::Report;
@@ -70,13 +70,8 @@ impl Crate {
         })
     }
 
-    /// Where its component goes.
-    pub(crate) fn component(&self) -> PathBuf {
-        self.folder.join(format!("{}.wasm", self.package))
-    }
-
-    /// Compiles it, makes its component, and loads that as a node would: what is written is a policy.
-    pub(crate) fn build(&self) -> Result<Inspected, PolicyToolError> {
+    /// Compiles it and makes its component, `NAME.wasm` in its folder; answers with that file, and what it is.
+    pub(crate) fn build(&self) -> Result<Built, PolicyToolError> {
         let library = StandardLibrary::find(&self.root)?;
         let built = Build {
             root: &self.root,
@@ -86,46 +81,47 @@ impl Crate {
             library,
         }
         .run()?;
-        write_component(&built.join(&self.module), &self.component())
+        write_component(&built.join(&self.module), |name| self.folder.join(format!("{name}.wasm")))
     }
 }
 
-/// Makes a component of a core module, and loads it as a node would: what is written is a policy.
-fn write_component(module: &Path, to: &Path) -> Result<Inspected, PolicyToolError> {
+/// Makes a component of a core module, and loads it as a node would: what is written is a policy. Where it goes may
+/// depend on its name.
+fn write_component(module: &Path, to: impl FnOnce(&str) -> PathBuf) -> Result<Built, PolicyToolError> {
     let bytes = component(&fs::read(module).map_err(io("read", module))?)?;
-    fs::write(to, &bytes).map_err(io("write", to))?;
-    match load(to) {
-        Ok((module, bytes)) => Inspected::of(&module, &bytes),
-        Err(error) => {
-            // Nobody is to install it by mistake.
-            fs::remove_file(to).map_err(io("remove", to))?;
-            Err(error)
-        }
-    }
+    let policy = load_bytes(module, &bytes)?;
+    let component = to(policy.name());
+    fs::write(&component, &bytes).map_err(io("write", &component))?;
+    Ok(Built { inspected: Inspected::of(&policy, &bytes)?, component })
 }
 
+/// What was built, and where it is.
 #[derive(Serialize)]
-struct Built {
-    component: PathBuf,
+pub(crate) struct Built {
+    pub(crate) component: PathBuf,
     #[serde(flatten)]
     inspected: Inspected,
+}
+
+impl Built {
+    fn lines(&self) -> String {
+        format!("{}\n\n{}", self.component.display(), self.inspected.lines())
+    }
 }
 
 pub(crate) fn build(report: &Report, folder: &Path) -> Result<(), PolicyToolError> {
     let policy = Crate::open(folder)?;
     report.progress("building; the first time takes about half a minute");
-    let built = Built { inspected: policy.build()?, component: policy.component() };
-    report.result(&built, || {
-        format!("{}\n\n{}", built.component.display(), built.inspected.lines())
-    });
+    let built = policy.build()?;
+    report.result(&built, || built.lines());
     report.progress("next: baton policy test");
     Ok(())
 }
 
 /// `baton policy component`.
 pub(crate) fn encode(report: &Report, module: &Path, to: &Path) -> Result<(), PolicyToolError> {
-    let built = Built { inspected: write_component(module, to)?, component: to.to_owned() };
-    report.result(&built, || format!("{}\n\n{}", built.component.display(), built.inspected.lines()));
+    let built = write_component(module, |_| to.to_owned())?;
+    report.result(&built, || built.lines());
     Ok(())
 }
 
@@ -141,6 +137,8 @@ pub(crate) fn bindings(report: &Report, points: &[DecisionPoint], to: &Path) -> 
         written.push(path);
     }
     report.result(&written, || written.iter().map(|path| format!("{}\n", path.display())).collect());
-    report.progress("next: compile them with the policy, then baton policy component CORE.wasm --out POLICY.wasm");
+    report.progress(
+        "next: compile them with the policy, then baton policy component CORE.wasm --out POLICY.wasm",
+    );
     Ok(())
 }

@@ -86,7 +86,10 @@ fn timeline(policy: &str, scenario: &Scenario, sample: &Measured) -> String {
         WIDTH - 10,
         until_ms / 1_000
     ));
-    format!("{svg}<details><summary>{} moments of the first seed</summary><ul>{list}</ul></details>", sample.moments.len())
+    format!(
+        "{svg}<details><summary>{} moments of the first seed</summary><ul>{list}</ul></details>",
+        sample.moments.len()
+    )
 }
 
 fn escaped(text: &str) -> String {

@@ -59,7 +59,9 @@ pub(crate) fn new(report: &Report, name: &str, sdk: Option<&Path>) -> Result<(),
     }
     let begun = Begun { folder, files: FILES.map(|(path, _)| path).to_vec() };
     report.result(&begun, || {
-        format!("{name} begins in {name}/: src/lib.rs decides, views/ are questions with the verdicts it gives")
+        format!(
+            "{name} begins in {name}/: src/lib.rs decides, views/ are questions with the verdicts it gives"
+        )
     });
     report.progress(&format!("next: cd {name} && baton policy test"));
     Ok(())
@@ -79,7 +81,9 @@ fn sdk_folder(path: &Path) -> Result<PathBuf, PolicyToolError> {
 fn type_name(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        letters
+            .next()
+            .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
     };
     name.split('-').map(capital).collect()
 }

@@ -40,8 +40,10 @@ pub(crate) struct Recorded {
 /// Reads one view, which is all of a file.
 pub(crate) fn read_view(path: &Path) -> Result<View, PolicyToolError> {
     let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| PolicyToolError::BadView { place: path.display().to_string(), why: error.to_string() })
+    serde_json::from_str(&text).map_err(|error| PolicyToolError::BadView {
+        place: path.display().to_string(),
+        why: error.to_string(),
+    })
 }
 
 /// Reads a file of records, one line at a time; empty lines are passed over.
@@ -62,7 +64,9 @@ pub(crate) fn read_records(
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some(
                 serde_json::from_str(&text)
-                    .and_then(|view| Ok(Recorded { line: line_number, about: serde_json::from_str(&text)?, view }))
+                    .and_then(|view| {
+                        Ok(Recorded { line: line_number, about: serde_json::from_str(&text)?, view })
+                    })
                     .map_err(|error| bad(error.to_string())),
             ),
         }

@@ -63,7 +63,11 @@ pub(crate) fn replay(
     let with = if with.is_empty() { None } else { Some(settings(with)?) };
     let replayed = decide_again(&module, read_records(records)?, with.as_ref(), show)?;
     report.result(&replayed, || for_people(&replayed));
-    if replayed.own_otherwise > 0 { Err(PolicyToolError::NotRepeated(replayed.own_otherwise)) } else { Ok(()) }
+    if replayed.own_otherwise > 0 {
+        Err(PolicyToolError::NotRepeated(replayed.own_otherwise))
+    } else {
+        Ok(())
+    }
 }
 
 fn decide_again(
@@ -85,7 +89,8 @@ fn decide_again(
             replayed.not_answered += 1;
             continue;
         }
-        let own = recorded.about.hash == module.hash() && recorded.about.fallback.is_empty() && with.is_none();
+        let own =
+            recorded.about.hash == module.hash() && recorded.about.fallback.is_empty() && with.is_none();
         let before = recorded.view.clone();
         if !own {
             prepare(module, &mut recorded, with);
@@ -265,7 +270,10 @@ mod tests {
     #[test]
     fn the_same_component_decides_the_same() {
         let replayed = again(&MODULES[0], vec![recorded(1, 0), recorded(2, 120), recorded(3, 200)], None);
-        assert_eq!((replayed.decisions, replayed.own, replayed.own_otherwise, replayed.changed), (3, 3, 0, 0));
+        assert_eq!(
+            (replayed.decisions, replayed.own, replayed.own_otherwise, replayed.changed),
+            (3, 3, 0, 0)
+        );
     }
 
     /// What was recorded is not what it answers: the file was changed, or the component is not deterministic.

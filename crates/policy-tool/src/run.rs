@@ -24,7 +24,12 @@ struct Ran<'a> {
     differences: Vec<String>,
 }
 
-pub(crate) fn run(report: &Report, policy: &Path, input: &Path, with: &[String]) -> Result<(), PolicyToolError> {
+pub(crate) fn run(
+    report: &Report,
+    policy: &Path,
+    input: &Path,
+    with: &[String],
+) -> Result<(), PolicyToolError> {
     let (module, _) = load(policy)?;
     let mut view = read_view(input)?;
     if !with.is_empty() {

@@ -102,14 +102,19 @@ fn run(args: &SimArgs) -> Result<bool, PolicyToolError> {
 }
 
 fn scenarios(args: &SimArgs) -> Result<Vec<Scenario>, PolicyToolError> {
-    let bad = |place: String, why: &dyn std::fmt::Display| PolicyToolError::BadScenario { place, why: why.to_string() };
+    let bad = |place: String, why: &dyn std::fmt::Display| PolicyToolError::BadScenario {
+        place,
+        why: why.to_string(),
+    };
     let mut scenarios = Vec::new();
     if args.library || args.scenario.is_empty() {
         scenarios = library().map_err(|error| bad("the library".to_owned(), &error))?;
     }
     for path in &args.scenario {
         let text = std::fs::read_to_string(path).map_err(io("read", path))?;
-        let name = path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
+        let name = path
+            .file_stem()
+            .map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
         let scenario = Scenario::parse(&name, &text);
         scenarios.push(scenario.map_err(|error| bad(path.display().to_string(), &error))?);
     }
@@ -297,7 +302,9 @@ fn for_people(args: &SimArgs, scenarios: &[Scenario], labs: &[Lab], held: bool) 
     }
     for lab in labs {
         for row in &lab.rows {
-            row.broken.iter().for_each(|why| text.push_str(&format!("\n{}, {}: {why}", lab.policy, row.scenario)));
+            row.broken
+                .iter()
+                .for_each(|why| text.push_str(&format!("\n{}, {}: {why}", lab.policy, row.scenario)));
         }
         if lab.failed > 0 {
             text.push_str(&format!(
@@ -310,7 +317,9 @@ fn for_people(args: &SimArgs, scenarios: &[Scenario], labs: &[Lab], held: bool) 
         text.push_str(&format!("\nThe report with timelines is {}.\n", path.display()));
     }
     if !held {
-        text.push_str("\nA rule was broken: that is a defect of Baton, whatever the policy does. Please report it.\n");
+        text.push_str(
+            "\nA rule was broken: that is a defect of Baton, whatever the policy does. Please report it.\n",
+        );
     }
     text
 }

@@ -49,10 +49,10 @@ pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), P
         return Err(PolicyToolError::OwnTests);
     }
     report.progress("sandbox: building the component");
-    policy.build()?;
-    let (module, _) = load(&policy.component())?;
+    let component = policy.build()?.component;
+    let (module, _) = load(&component)?;
     ask_all(report, &module, &views, "natively and in the sandbox")?;
-    report.progress(&format!("next: baton policy bench {}", policy.component().display()));
+    report.progress(&format!("next: baton policy bench {}", component.display()));
     Ok(())
 }
 
@@ -64,8 +64,8 @@ pub(crate) fn test_component(report: &Report, component: &Path, update: bool) ->
         for path in &views {
             let (answered, _) = ask(&module, &read_view(path)?, &CallLimits::default())
                 .map_err(|error| PolicyToolError::Call { policy: module.name().to_owned(), error })?;
-            let mut json = serde_json::to_vec_pretty(&answered)
-                .map_err(|error| io("write", path)(error.into()))?;
+            let mut json =
+                serde_json::to_vec_pretty(&answered).map_err(|error| io("write", path)(error.into()))?;
             json.push(b'\n');
             fs::write(path, json).map_err(io("write", path))?;
         }

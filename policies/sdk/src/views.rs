@@ -23,8 +23,7 @@ pub fn check(policy: &dyn Policy, folder: impl AsRef<Path>) {
     let folder = folder.as_ref();
     let paths = files(folder);
     assert!(!paths.is_empty(), "there are no views in {}", folder.display());
-    let complaints: Vec<String> =
-        paths.iter().filter_map(|path| complaint(policy, path).err()).collect();
+    let complaints: Vec<String> = paths.iter().filter_map(|path| complaint(policy, path).err()).collect();
     assert!(
         complaints.is_empty(),
         "{} of {} views are not answered as they say; if they should be, `baton policy test --update` writes them anew\n{}",
@@ -35,7 +34,8 @@ pub fn check(policy: &dyn Policy, folder: impl AsRef<Path>) {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())

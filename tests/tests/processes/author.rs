@@ -92,14 +92,19 @@ async fn an_author_types_what_the_readme_says() -> Result<()> {
     let patient = fs::read_to_string(&source)?.replace("default: 20", "default: 50");
     fs::write(&source, patient)?;
     let seen = type_in(&policy, "baton policy test").await?;
-    ensure_said(&seen, false, &["1 of 3 views are not answered as they say", "n5: failed (20 misses) → healthy"])?;
+    ensure_said(
+        &seen,
+        false,
+        &["1 of 3 views are not answered as they say", "n5: failed (20 misses) → healthy"],
+    )?;
     let kept = type_in(&policy, "baton policy test --update && baton policy test").await?;
     ensure_said(&kept, true, &["3 of 3 views are answered as they say"])?;
 
     // What a cluster has recorded is decided again, by a policy that was not asked then.
     let mut records = String::new();
     for name in ["answers", "refused", "silent"] {
-        let view: Value = serde_json::from_str(&fs::read_to_string(policy.join(format!("views/{name}.json")))?)?;
+        let view: Value =
+            serde_json::from_str(&fs::read_to_string(policy.join(format!("views/{name}.json")))?)?;
         records.push_str(&format!("{view}\n"));
     }
     fs::write(policy.join("records.jsonl"), records)?;
@@ -109,7 +114,10 @@ async fn an_author_types_what_the_readme_says() -> Result<()> {
     ensure_said(&replayed, true, &[])?;
     let told: Value = serde_json::from_slice(&replayed.stdout)?;
     ensure!(told["decisions"] == 3 && told["changed"] == 1, "{told}");
-    ensure!(told["shown"][0]["differences"][0].as_str().is_some_and(|text| text.starts_with("n4: failed")), "{told}");
+    ensure!(
+        told["shown"][0]["differences"][0].as_str().is_some_and(|text| text.starts_with("n4: failed")),
+        "{told}"
+    );
     Ok(())
 }
 

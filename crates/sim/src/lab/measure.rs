@@ -122,7 +122,8 @@ impl Watch {
 
     fn look_at_master(&mut self, world: &World) {
         let leaders = world.acting_leaders();
-        let Some(leader) = leaders.iter().find(|leader| Some(**leader) != self.master).or(leaders.first()) else {
+        let Some(leader) = leaders.iter().find(|leader| Some(**leader) != self.master).or(leaders.first())
+        else {
             let gap = (world.now - self.led_at) / MS;
             self.measured.master_gap_ms = self.measured.master_gap_ms.max(gap);
             return;

@@ -205,7 +205,9 @@ impl Scenario {
             }
             _ => {
                 let line = words.join(" ");
-                return Err(format!("'{line}' is none of `fails WHO`, `may fail WHO`, `at TIME DEED WHO [TIME]` and `until TIME`"));
+                return Err(format!(
+                    "'{line}' is none of `fails WHO`, `may fail WHO`, `at TIME DEED WHO [TIME]` and `until TIME`"
+                ));
             }
         }
         Ok(())
