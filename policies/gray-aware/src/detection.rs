@@ -173,7 +173,7 @@ impl<'a> Tick<'a> {
         let interval_ms = self.input.heartbeat_interval_ms;
         let (known, passed_ms) = if self.is_late() {
             (written, 0)
-        } else if passed_ms > interval_ms.saturating_mul(BREAK_INTERVALS) {
+        } else if interval_ms > 0 && passed_ms > interval_ms.saturating_mul(BREAK_INTERVALS) {
             (Memory { failed_as_gray: written.failed_as_gray, ..Memory::default() }, 0)
         } else {
             (written, passed_ms)
