@@ -35,7 +35,7 @@ fn setup(seed: u64, policy: &str, settings: &Settings) -> Setup {
     }];
     setup.weather = Weather::default();
     setup.sync = (300, 2 * MS);
-    (setup.clients, setup.readers, setup.think, setup.keys) = (12, 0, 20 * MS, 16);
+    (setup.clients, setup.readers, setup.think, setup.keys) = (8, 0, 25 * MS, 16);
     // A client that waits for a read would not write meanwhile.
     setup.writes_per_mille = 1_000;
     setup.transactions_per_mille = 0;

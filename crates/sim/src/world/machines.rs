@@ -27,7 +27,9 @@ impl World {
 
     pub(super) fn sync_time(&mut self, node: usize) -> Time {
         let (least, more) = self.setup.sync;
-        least + self.rng.below(more) + self.nodes[node].disk_weather.slower
+        let takes = least + self.rng.below(more) + self.nodes[node].disk_weather.slower;
+        self.nodes[node].sync_takes = takes;
+        takes
     }
 
     pub(super) fn sync_ends(&mut self, node: usize) {
@@ -39,6 +41,7 @@ impl World {
             self.end(node, End::Killed, true);
             return;
         }
+        self.nodes[node].sync_took = self.nodes[node].sync_takes;
         match self.nodes[node].role {
             Role::Aggregator(_) => self.control_synced(node),
             Role::Leaf(_) => self.leaf_synced(node),
@@ -129,6 +132,7 @@ impl World {
         machine.incarnation = incarnation;
         machine.lost_tail = machine.mark;
         machine.heard = super::Heard::default();
+        (machine.sync_takes, machine.sync_took) = (0, 0);
         let id = machine.id;
         match &mut machine.role {
             Role::Aggregator(aggregator) => {

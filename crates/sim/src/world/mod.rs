@@ -124,6 +124,10 @@ pub struct Node {
     pub disk_weather: DiskWeather,
     /// How late its event loop runs, as it says.
     pub loop_delay: Time,
+    /// How long the sync takes that goes on.
+    sync_takes: Time,
+    /// How long the last one took, as it says.
+    sync_took: Time,
     /// Its process.
     pub role: Role,
 }

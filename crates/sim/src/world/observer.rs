@@ -321,13 +321,13 @@ impl World {
         }
     }
 
-    /// What a node says of how well it works: its syncs take at least so long now.
+    /// What a node says of how well it works.
     fn vitals(&self, me: usize) -> Vitals {
         let machine = &self.nodes[me];
         let ms = |time: Time| u32::try_from(time / MS).unwrap_or(u32::MAX);
         Vitals {
             loop_delay_ms: ms(machine.loop_delay),
-            fsync_ms: ms(self.setup.sync.0 + machine.disk_weather.slower),
+            fsync_ms: ms(machine.sync_took),
             apply_backlog: 0,
             free_disk_bytes: FREE_DISK_BYTES,
         }
