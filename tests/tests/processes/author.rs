@@ -121,6 +121,34 @@ async fn an_author_types_what_the_readme_says() -> Result<()> {
     Ok(())
 }
 
+/// The lab plays policies beside each other, in scenarios that come with it and in one's own.
+#[tokio::test]
+async fn a_policy_is_played_in_the_lab() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let own =
+        "# A leaf dies twice.\nfails leaf\nat 0s kill leaf\nat 5s start leaf\nat 20s kill leaf\nuntil 30s\n";
+    fs::write(folder.path().join("twice.scenario"), own)?;
+    let command = "baton sim --json --policy swift --against classic --library --only refused --scenario twice.scenario \
+                   --only twice --seeds 2 --html report.html";
+    let done = type_in(folder.path(), command).await?;
+    ensure_said(&done, true, &[])?;
+    let told: Value = serde_json::from_slice(&done.stdout)?;
+    ensure!(told["held"] == true, "{told}");
+    for (policy, name, least, most) in [(0, "swift", 0, 300), (1, "classic", 2_700, 3_300)] {
+        let of = &told["policies"][policy];
+        ensure!(of["policy"] == name && of["fallbacks"] == 0, "{of}");
+        for (scenario, name) in ["refused", "twice"].into_iter().enumerate() {
+            let row = &of["scenarios"][scenario];
+            let detection = row["detection_ms"]["median"].as_u64().context("nothing was noticed")?;
+            ensure!(row["scenario"] == name && row["noticed"] == 2, "{row}");
+            ensure!((least..=most).contains(&detection), "{name} under {}: {detection} ms", of["policy"]);
+        }
+    }
+    let report = fs::read_to_string(folder.path().join("report.html"))?;
+    ensure!(report.contains("A leaf dies twice.") && report.contains("<svg"), "{report}");
+    Ok(())
+}
+
 /// A policy need not be Rust. What its own script builds answers as its views say, and as its settings want.
 #[tokio::test]
 async fn a_policy_in_c_is_built_and_answers() -> Result<()> {
@@ -147,6 +175,7 @@ async fn what_an_author_mistypes_is_named() -> Result<()> {
     fs::write(folder.path().join("no.wasm"), b"\0asm\x0d\0\x01\0 and then nothing")?;
     fs::write(folder.path().join("no.json"), "{\"point\": \"retry\"}")?;
     fs::create_dir(folder.path().join("taken"))?;
+    fs::write(folder.path().join("no.scenario"), "at 0s slay leaf\nuntil 1s\n")?;
     let cases = [
         ("baton policy new My_Policy".to_owned(), "is no name for a policy"),
         ("baton policy new taken".to_owned(), "is there already"),
@@ -157,6 +186,12 @@ async fn what_an_author_mistypes_is_named() -> Result<()> {
         (format!("baton policy run {classic} --input no.json"), "no.json is no view"),
         (format!("baton policy bench {classic} --nodes 0"), "0 is not in 1..=100000"),
         (format!("baton policy replay no.json --policy {classic}"), "line 1 of no.json is no view"),
+        (
+            "baton sim --scenario no.scenario".to_owned(),
+            "no.scenario is no scenario: line 1: 'slay' is no deed",
+        ),
+        ("baton sim --only silence".to_owned(), "'silence' is no scenario: there are calm, refused"),
+        ("baton sim --policy swift --with patience=3".to_owned(), "has no setting 'patience'"),
     ];
     for (command, expected) in cases {
         let done = type_in(folder.path(), &command).await?;
