@@ -52,7 +52,8 @@ impl Default for CallLimits {
 
 impl CallLimits {
     /// The limits for a decision over so many nodes.
-    pub(crate) fn for_nodes(mut self, nodes: usize) -> Self {
+    #[must_use]
+    pub fn for_nodes(mut self, nodes: usize) -> Self {
         self.fuel = self.fuel.saturating_add(self.fuel_per_node.saturating_mul(nodes as u64));
         self.answer_bytes =
             self.answer_bytes.saturating_add(self.answer_bytes_per_node.saturating_mul(nodes));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use baton_policy::{DecisionPoint, Settings};
+use baton_policy::{Classic, DecisionPoint, Settings};
 use baton_policy_host::{CallError, CallLimits, CallStats, Module, PolicyHost};
 use baton_policy_view::{Asked, View};
 
@@ -47,6 +47,29 @@ pub(crate) fn ask(module: &Module, view: &View, limits: &CallLimits) -> Result<(
     })
 }
 
+/// What an answer costs, without the answer.
+pub(crate) fn cost(module: &Module, view: &View, limits: &CallLimits) -> Result<CallStats, CallError> {
+    match view {
+        View::Detection(Asked { input, .. }) => module.detect(input, limits).map(|(_, stats)| stats),
+        View::Election(Asked { input, .. }) => module.elect(input, limits).map(|(_, stats)| stats),
+        View::Promotion(Asked { input, .. }) => module.promote(input, limits).map(|(_, stats)| stats),
+        View::Degrade(Asked { input, .. }) => module.degrade(input, limits).map(|(_, stats)| stats),
+    }
+}
+
+/// The same question as a node decides it: by the policy, by native classic if that gives no valid answer, and within the
+/// ceiling. With why it was classic.
+pub(crate) fn decide(module: &Module, view: &View, limits: &CallLimits) -> (View, Option<CallError>) {
+    match ask(module, view, limits) {
+        Ok((answered, _)) => (answered.within_ceiling(), None),
+        // Classic answers every question.
+        Err(error) => {
+            let answered = view.answered_by(&Classic).unwrap_or_else(|_| view.clone());
+            (answered.within_ceiling(), Some(error))
+        }
+    }
+}
+
 /// Reads `NAME=VALUE`, each.
 pub(crate) fn settings(with: &[String]) -> Result<Settings, PolicyToolError> {
     let pair = |text: &String| {
@@ -63,4 +86,16 @@ pub(crate) fn check(
     settings: &Settings,
 ) -> Result<(), PolicyToolError> {
     Ok(module.check(point, settings)?)
+}
+
+/// Writes a file as a whole, or leaves what was there.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PolicyToolError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&part);
+        io("write", path)(error)
+    })
 }

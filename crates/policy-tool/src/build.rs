@@ -9,7 +9,7 @@ use baton_policy_build::{Build, StandardLibrary, c_bindings, component};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ask::load_bytes;
+use crate::ask::{load_bytes, write_whole};
 use crate::error::{PolicyToolError, io};
 use crate::inspect::Inspected;
 use crate::report::Report;
@@ -91,7 +91,7 @@ fn write_component(module: &Path, to: impl FnOnce(&str) -> PathBuf) -> Result<Bu
     let bytes = component(&fs::read(module).map_err(io("read", module))?)?;
     let policy = load_bytes(module, &bytes)?;
     let component = to(policy.name());
-    fs::write(&component, &bytes).map_err(io("write", &component))?;
+    write_whole(&component, &bytes)?;
     Ok(Built { inspected: Inspected::of(&policy, &bytes)?, component })
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn bindings(report: &Report, points: &[DecisionPoint], to: &Path) -> 
     let mut written = Vec::new();
     for (name, bytes) in files {
         let path = to.join(name);
-        fs::write(&path, bytes).map_err(io("write", &path))?;
+        write_whole(&path, &bytes)?;
         written.push(path);
     }
     report.result(&written, || written.iter().map(|path| format!("{}\n", path.display())).collect());

@@ -23,6 +23,9 @@ pub enum PolicyToolError {
     /// A name is none.
     #[error("'{0}' is no name for a policy: 1 to 64 lower case letters, digits and `-`, a letter first")]
     BadName(String),
+    /// A name means something else.
+    #[error("'{0}' means something else to Rust or to cargo; choose another name, such as {0}-policy")]
+    TakenName(String),
     /// There is something already.
     #[error("{0} is there already; choose another name, or remove it first")]
     Exists(PathBuf),
@@ -65,6 +68,14 @@ pub enum PolicyToolError {
         /// Why.
         why: String,
     },
+    /// Neither a file nor a policy that comes with Baton.
+    #[error("there is no file '{name}', and no such policy comes with Baton; there are: {known}")]
+    NoSuchPolicy {
+        /// What was named.
+        name: String,
+        /// The policies that come with Baton.
+        known: String,
+    },
     /// A scenario cannot be read, or there is none of that name.
     #[error("{place} is no scenario: {why}")]
     BadScenario {
@@ -72,6 +83,14 @@ pub enum PolicyToolError {
         place: String,
         /// Why.
         why: String,
+    },
+    /// Some lines of a file of records cannot be read; the others were replayed.
+    #[error("{lines} lines cannot be read and were passed over, the first: {first}")]
+    Unreadable {
+        /// How many.
+        lines: usize,
+        /// The first, and why.
+        first: String,
     },
     /// There are no views.
     #[error("there are no views in {0}: put questions there, one JSON object a file, NAME.json")]

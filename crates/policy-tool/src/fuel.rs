@@ -16,14 +16,14 @@ pub(crate) struct Used {
 
 impl Used {
     pub(crate) fn of(view: &View, stats: &CallStats) -> Self {
-        let limits = CallLimits::default();
         let nodes = match view {
-            View::Detection(asked) => asked.input.nodes.len() as u64,
+            View::Detection(asked) => asked.input.nodes.len(),
             _ => 0,
         };
+        let limits = CallLimits::default().for_nodes(nodes);
         Self {
             fuel: stats.fuel,
-            fuel_limit: limits.fuel + limits.fuel_per_node * nodes,
+            fuel_limit: limits.fuel,
             memory_bytes: stats.memory_bytes,
             memory_bytes_limit: limits.memory_bytes,
             micros: stats.micros,

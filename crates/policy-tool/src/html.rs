@@ -39,19 +39,27 @@ pub(crate) fn page(scenarios: &[Scenario], labs: &[Lab]) -> String {
 
 fn table(scenarios: &[Scenario], labs: &[Lab]) -> String {
     let mut html = String::from(
-        "<table><tr><th>scenario<th>policy<th>detection<th>p99<th>write gap<th>p99<th>MA gap<th>p99<th>needless<th>rules",
+        "<table><tr><th>scenario<th>policy<th>noticed<th>detection<th>p99<th>write gap<th>p99<th>MA gap<th>p99<th>needless<th>rules",
     );
     for number in 0..scenarios.len() {
         for row in labs.iter().filter_map(|lab| lab.rows.get(number).map(|row| (lab, row))) {
             let (lab, row) = row;
             html.push_str(&format!("<tr><td>{}<td>{}", escaped(&row.scenario), escaped(&lab.policy)));
+            let bad = if row.wanted && row.noticed < row.seeds { " class=\"bad\"" } else { "" };
+            let noticed =
+                if row.wanted { format!("{} of {}", row.noticed, row.seeds) } else { "-".to_owned() };
+            html.push_str(&format!("<td{bad}>{noticed}"));
             for spread in [row.detection_ms, row.write_gap_ms, row.master_gap_ms] {
                 let (median, p99) = (seconds(spread.median), seconds(spread.p99));
                 html.push_str(&format!("<td class=\"n\">{median}<td class=\"n\">{p99}"));
             }
             let bad = if row.needless > 0 { " bad" } else { "" };
             html.push_str(&format!("<td class=\"n{bad}\">{}", row.needless));
-            html.push_str(if row.broken.is_empty() { "<td>held" } else { "<td class=\"bad\">broken" });
+            html.push_str(match (row.broken.is_empty(), row.restless) {
+                (false, _) => "<td class=\"bad\">broken",
+                (true, 0) => "<td>held",
+                (true, _) => "<td class=\"bad\">held, not at rest",
+            });
         }
     }
     html + "</table>"

@@ -4,8 +4,8 @@
 //! It needs no cluster. What it runs, it runs in the sandbox of the nodes, with the same limits.
 //!
 //! * Results are on the standard output, progress on the standard error; with `--json` the result is one JSON object.
-//! * Exit codes: 0 if it was done, 1 if not, or if a test or a comparison found a difference; 2 for a command that
-//!   cannot be understood.
+//! * Exit codes: 0 if it was done; 1 if not, if a test failed, or if a component did not repeat its own decisions; 2 for a
+//!   command that cannot be understood. That another policy decides otherwise is no failure.
 
 mod ask;
 mod bench;
@@ -37,7 +37,7 @@ use report::Report;
 /// `baton policy`.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyArgs {
-    /// Print the result as one JSON object, and no progress
+    /// Print the result as one JSON object
     #[arg(long, short, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -51,9 +51,9 @@ enum PolicyCommand {
     New {
         /// Its name: lower case letters, digits, `-`; a letter first
         name: String,
-        /// The folder of baton-policy-sdk; without it, the crate asks for the published version
+        /// The folder of baton-policy-sdk, policies/sdk in a checkout of Baton
         #[arg(long, value_name = "DIR")]
-        sdk: Option<PathBuf>,
+        sdk: PathBuf,
     },
     /// Compile a policy and make its component, NAME.wasm in its folder
     Build {
@@ -99,7 +99,7 @@ enum PolicyCommand {
         /// The question, as a view (one JSON object)
         #[arg(long, value_name = "VIEW.json")]
         input: PathBuf,
-        /// A setting, instead of those of the view; may be given more than once
+        /// The settings, instead of those of the view; given once for each
         #[arg(long = "with", value_name = "NAME=VALUE")]
         with: Vec<String>,
     },
@@ -111,7 +111,7 @@ enum PolicyCommand {
         #[arg(long, value_name = "VIEW.json")]
         input: Option<PathBuf>,
         /// How many nodes the detection is over
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "input")]
         nodes: u32,
         /// How many calls are measured
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -124,7 +124,7 @@ enum PolicyCommand {
         /// The component that decides
         #[arg(long, value_name = "POLICY.wasm")]
         policy: PathBuf,
-        /// A setting, instead of those recorded; may be given more than once
+        /// The settings, instead of those recorded; given once for each
         #[arg(long = "with", value_name = "NAME=VALUE")]
         with: Vec<String>,
         /// Show at most so many differences
@@ -138,7 +138,7 @@ enum PolicyCommand {
 pub fn run(args: PolicyArgs) -> ExitCode {
     let report = Report { json: args.json };
     let done = match args.command {
-        PolicyCommand::New { name, sdk } => new::new(&report, &name, sdk.as_deref()),
+        PolicyCommand::New { name, sdk } => new::new(&report, &name, &sdk),
         PolicyCommand::Build { folder } => build::build(&report, &folder),
         PolicyCommand::Test { policy, update } if policy.is_file() => {
             test::test_component(&report, &policy, update)

@@ -4,14 +4,79 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::{PolicyToolError, io};
 use crate::report::Report;
 
 /// Bytes of a name, at most.
 const NAME_BYTES_MAX: usize = 64;
-/// The version of the SDK that a crate asks for if it is not told where one is.
-const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Names that a crate cannot have, because Rust or the policy's own code means something else by them.
+const TAKEN: [&str; 63] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "baton-policy-sdk",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "policy",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "tests",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "union",
+    "unsafe",
+    "unsized",
+    "use",
+    "views",
+    "virtual",
+    "where",
+    "while",
+    "yield",
+    "build",
+    "deps",
+];
 
 /// The files, each with what is in it. `{{name}}`, `{{Type}}`, `{{crate}}` and `{{sdk}}` are filled in.
 const FILES: [(&str, &str); 8] = [
@@ -31,20 +96,40 @@ struct Begun {
     files: Vec<&'static str>,
 }
 
-pub(crate) fn new(report: &Report, name: &str, sdk: Option<&Path>) -> Result<(), PolicyToolError> {
+pub(crate) fn new(report: &Report, name: &str, sdk: &Path) -> Result<(), PolicyToolError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     if !begins_well || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) || name.ends_with('-') {
         return Err(PolicyToolError::BadName(name.to_owned()));
     }
+    if TAKEN.contains(&name) {
+        return Err(PolicyToolError::TakenName(name.to_owned()));
+    }
     let folder = PathBuf::from(name);
     if folder.exists() {
         return Err(PolicyToolError::Exists(folder));
     }
-    let sdk = match sdk {
-        None => format!("\"{SDK_VERSION}\""),
-        Some(path) => format!("{{ path = {:?} }}", sdk_folder(path)?),
-    };
+    // What JSON quotes, TOML reads.
+    let sdk = Value::from(sdk_folder(sdk)?.to_string_lossy());
+    let sdk = format!("{{ path = {sdk} }}");
+    // Made beside it, and there as a whole or not at all.
+    let part = PathBuf::from(format!("{name}.{}.part", std::process::id()));
+    let made = fill(&part, name, &sdk).and_then(|()| fs::rename(&part, &folder).map_err(io("make", &folder)));
+    if let Err(error) = made {
+        let _ = fs::remove_dir_all(&part);
+        return Err(error);
+    }
+    let begun = Begun { folder, files: FILES.map(|(path, _)| path).to_vec() };
+    report.result(&begun, || {
+        format!(
+            "{name} begins in {name}/: src/lib.rs decides, views/ are questions with the verdicts it gives"
+        )
+    });
+    report.progress(&format!("next: cd {name} && baton policy test"));
+    Ok(())
+}
+
+fn fill(folder: &Path, name: &str, sdk: &str) -> Result<(), PolicyToolError> {
     for (path, template) in FILES {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
@@ -54,16 +139,9 @@ pub(crate) fn new(report: &Report, name: &str, sdk: Option<&Path>) -> Result<(),
             .replace("{{name}}", name)
             .replace("{{Type}}", &type_name(name))
             .replace("{{crate}}", &name.replace('-', "_"))
-            .replace("{{sdk}}", &sdk);
+            .replace("{{sdk}}", sdk);
         fs::write(&path, text).map_err(io("write", &path))?;
     }
-    let begun = Begun { folder, files: FILES.map(|(path, _)| path).to_vec() };
-    report.result(&begun, || {
-        format!(
-            "{name} begins in {name}/: src/lib.rs decides, views/ are questions with the verdicts it gives"
-        )
-    });
-    report.progress(&format!("next: cd {name} && baton policy test"));
     Ok(())
 }
 
@@ -77,7 +155,7 @@ fn sdk_folder(path: &Path) -> Result<PathBuf, PolicyToolError> {
     fs::canonicalize(path).map_err(io("find", path))
 }
 
-/// `my-policy` is the type `MyPolicy`.
+/// `my-policy` is the type `MyPolicy`; another name has the word at its end, so that it is not that of another type.
 fn type_name(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
@@ -85,7 +163,11 @@ fn type_name(name: &str) -> String {
             .next()
             .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
     };
-    name.split('-').map(capital).collect()
+    let mut made: String = name.split('-').map(capital).collect();
+    if !made.ends_with("Policy") {
+        made.push_str("Policy");
+    }
+    made
 }
 
 #[cfg(test)]
@@ -95,6 +177,7 @@ mod tests {
     #[test]
     fn a_name_becomes_a_type() {
         assert_eq!(type_name("my-policy"), "MyPolicy");
-        assert_eq!(type_name("a--b2"), "AB2");
+        assert_eq!(type_name("a--b2"), "AB2Policy");
+        assert_eq!(type_name("health"), "HealthPolicy");
     }
 }

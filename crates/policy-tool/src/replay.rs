@@ -1,8 +1,10 @@
-//! `baton policy replay`: decides again what was recorded, and shows what would have been decided otherwise.
+//! `baton policy replay`: decides again what was recorded, as a node would, and shows what would have been decided
+//! otherwise.
 //!
 //! * The component that decided is held to its own decisions, bit for bit.
-//! * Another component gets the settings that it is given here, not those of a policy that has others; and what it
-//!   remembers of a node is its own: what it returned at the decision before, by the same node, in the file.
+//! * Another component, or the same with other settings, gets the settings that it is given here, else the recorded ones
+//!   if it has the same name; and what it remembers of a node is its own: what it returned at the decision before, by the
+//!   same node, in the file.
 //! * What the cluster did upon each verdict stays as it was: the evidence of the next decision does not know better.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +13,16 @@ use std::time::Instant;
 
 use baton_policy::{DecisionPoint, Settings};
 use baton_policy_host::{CallLimits, Module};
-use baton_policy_view::View;
+use baton_policy_view::{Difference, View};
 use serde::Serialize;
 
-use crate::ask::{ask, load, settings};
+use crate::ask::{decide, load, settings};
 use crate::error::PolicyToolError;
-use crate::record::{Recorded, read_records};
+use crate::record::{Recorded, Unreadable, read_records};
 use crate::report::Report;
 
+/// Nodes that are remembered, and settings that were checked, at most.
+const REMEMBERED_MAX: usize = 100_000;
 /// A replay is bounded by fuel alone: time depends on the machine.
 const TIME_MS: u64 = 60_000;
 
@@ -45,9 +49,12 @@ struct Replayed {
     changed: usize,
     /// What would have become of what and what that would have meant, and how often.
     changes: BTreeMap<String, usize>,
-    /// Decisions that the policy could not make: native classic would have.
+    /// Decisions that the policy could not make: native classic made them, here as on a node.
     fallbacks: usize,
     first_fallback: Option<String>,
+    /// Lines that are no records.
+    unreadable: usize,
+    first_unreadable: Option<String>,
     decisions_per_s: f64,
     shown: Vec<Change>,
 }
@@ -64,15 +71,17 @@ pub(crate) fn replay(
     let replayed = decide_again(&module, read_records(records)?, with.as_ref(), show)?;
     report.result(&replayed, || for_people(&replayed));
     if replayed.own_otherwise > 0 {
-        Err(PolicyToolError::NotRepeated(replayed.own_otherwise))
-    } else {
-        Ok(())
+        return Err(PolicyToolError::NotRepeated(replayed.own_otherwise));
+    }
+    match replayed.first_unreadable {
+        Some(first) => Err(PolicyToolError::Unreadable { lines: replayed.unreadable, first }),
+        None => Ok(()),
     }
 }
 
 fn decide_again(
     module: &Module,
-    records: impl Iterator<Item = Result<Recorded, PolicyToolError>>,
+    records: impl Iterator<Item = Result<Recorded, Unreadable>>,
     with: Option<&Settings>,
     show: usize,
 ) -> Result<Replayed, PolicyToolError> {
@@ -82,37 +91,43 @@ fn decide_again(
     let mut checked: BTreeSet<(DecisionPoint, Settings)> = BTreeSet::new();
     let started = Instant::now();
     for recorded in records {
-        let mut recorded = recorded?;
+        let mut recorded = match recorded {
+            Ok(recorded) => recorded,
+            Err(Unreadable { line, why }) => {
+                replayed.unreadable += 1;
+                replayed.first_unreadable.get_or_insert_with(|| format!("line {line}: {why}"));
+                continue;
+            }
+        };
         replayed.decisions += 1;
         let point = recorded.view.point();
         if !module.manifest().decision_points.contains(&point) {
             replayed.not_answered += 1;
             continue;
         }
-        let own =
-            recorded.about.hash == module.hash() && recorded.about.fallback.is_empty() && with.is_none();
         let before = recorded.view.clone();
-        if !own {
+        let same = recorded.about.hash == module.hash() && with.is_none();
+        if !same {
             prepare(module, &mut recorded, with);
             memories.put_into(recorded.about.node, &mut recorded.view);
             let settings = recorded.view.settings_mut().clone();
             if !checked.contains(&(point, settings.clone())) {
                 module.check(point, &settings)?;
+                if checked.len() >= REMEMBERED_MAX {
+                    checked.clear();
+                }
                 checked.insert((point, settings));
             }
         }
-        let after = match ask(module, &recorded.view, &limits) {
-            Ok((after, _)) => after,
-            Err(error) => {
-                replayed.fallbacks += 1;
-                replayed.first_fallback.get_or_insert_with(|| format!("line {}: {error}", recorded.line));
-                continue;
-            }
-        };
-        if own {
+        let (after, error) = decide(module, &recorded.view, &limits);
+        if let Some(error) = &error {
+            replayed.fallbacks += 1;
+            replayed.first_fallback.get_or_insert_with(|| format!("line {}: {error}", recorded.line));
+        }
+        if same && before.is_answered() && recorded.about.fallback.is_empty() {
             replayed.own += 1;
-            replayed.own_otherwise += usize::from(before.is_answered() && before != after);
-        } else {
+            replayed.own_otherwise += usize::from(error.is_some() || before != after);
+        } else if !same {
             memories.take_from(recorded.about.node, &after);
         }
         note(&mut replayed, &recorded, &before, &after, show);
@@ -138,12 +153,8 @@ fn note(replayed: &mut Replayed, recorded: &Recorded, before: &View, after: &Vie
         return;
     }
     replayed.changed += 1;
-    let (was, is) = (before.decided(), after.decided());
-    for (subject, choice, _) in &is {
-        let known = was.iter().find(|(known, ..)| known == subject).map(|(_, known, _)| known);
-        if let Some(known) = known.filter(|known| *known != choice) {
-            *replayed.changes.entry(meant(before.point(), known, choice)).or_default() += 1;
-        }
+    for Difference { was, is, .. } in &differences {
+        *replayed.changes.entry(meant(before.point(), &was.choice, &is.choice)).or_default() += 1;
     }
     if replayed.shown.len() < show {
         replayed.shown.push(Change {
@@ -151,7 +162,7 @@ fn note(replayed: &mut Replayed, recorded: &Recorded, before: &View, after: &Vie
             id: recorded.about.id,
             point: before.point().to_string(),
             at_ms: before.now_ms(),
-            differences,
+            differences: differences.iter().map(ToString::to_string).collect(),
         });
     }
 }
@@ -202,7 +213,7 @@ fn for_people(replayed: &Replayed) -> String {
     }
     if let Some(first) = &replayed.first_fallback {
         text.push_str(&format!(
-            "{} it could not make, native classic would have: the first at {first}\n",
+            "{} it could not make, so native classic did: the first at {first}\n",
             replayed.fallbacks
         ));
     }
@@ -211,13 +222,22 @@ fn for_people(replayed: &Replayed) -> String {
 
 /// What the policy remembers of nodes: by who decided and of whom.
 #[derive(Default)]
-struct Memories(BTreeMap<(u64, u64), Vec<u8>>);
+struct Memories {
+    of: BTreeMap<(u64, u64), Vec<u8>>,
+    /// When each of those who decided did so last, by its own clock.
+    at_ms: BTreeMap<u64, u64>,
+}
 
 impl Memories {
-    fn put_into(&self, observer: u64, view: &mut View) {
+    fn put_into(&mut self, observer: u64, view: &mut View) {
         if let View::Detection(asked) = view {
+            let before_ms = self.at_ms.insert(observer, asked.input.now_ms);
+            // A clock that goes back is that of a new process, which remembers nothing.
+            if before_ms.is_some_and(|ms| ms > asked.input.now_ms) || self.of.len() > REMEMBERED_MAX {
+                self.of.retain(|(by, _), _| *by != observer);
+            }
             for node in &mut asked.input.nodes {
-                node.memory = self.0.get(&(observer, node.node)).cloned().unwrap_or_default();
+                node.memory = self.of.get(&(observer, node.node)).cloned().unwrap_or_default();
             }
         }
     }
@@ -225,7 +245,7 @@ impl Memories {
     fn take_from(&mut self, observer: u64, view: &View) {
         if let View::Detection(asked) = view {
             for verdict in asked.verdict.iter().flatten() {
-                self.0.insert((observer, verdict.node), verdict.memory.clone());
+                self.of.insert((observer, verdict.node), verdict.memory.clone());
             }
         }
     }
@@ -294,6 +314,24 @@ mod tests {
         assert_eq!(replayed.changes, BTreeMap::from([(meant.to_owned(), 1)]));
         assert_eq!((replayed.shown.len(), replayed.shown[0].line, replayed.own), (1, 2, 0));
         assert!(replayed.shown[0].differences[0].starts_with("n4: healthy (score 20"), "{replayed:?}");
+    }
+
+    /// What is recorded is what a node did, the fallback and the ceiling included.
+    #[test]
+    fn it_is_decided_as_a_node_decides() {
+        let with = Settings::from([("miss_limit".to_owned(), "1000000".to_owned())]);
+        let replayed = again(&MODULES[0], vec![recorded(1, 1_999), recorded(2, 2_000)], Some(&with));
+        let meant = "failed → healthy: would not have been failed over, or would have come back";
+        assert_eq!(replayed.changes, BTreeMap::from([(meant.to_owned(), 1)]), "the ceiling is at 2,000");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_counted_and_passed_over() {
+        let bad = Unreadable { line: 1, why: "torn".to_owned() };
+        let records = [Err(bad), Ok(recorded(2, 200))].into_iter();
+        let replayed = decide_again(&MODULES[0], records, None, 10).unwrap();
+        assert_eq!((replayed.unreadable, replayed.own, replayed.own_otherwise), (1, 1, 0));
+        assert_eq!(replayed.first_unreadable.as_deref(), Some("line 1: torn"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use baton_policy_host::CallLimits;
-use baton_policy_view::View;
+use baton_policy_view::{Decided, View};
 use serde::Serialize;
 
 use crate::ask::{ask, check, load, settings};
@@ -43,11 +43,11 @@ pub(crate) fn run(
         view: &answered,
         log: stats.log.iter().map(|line| format!("{} {}", line.level, line.text)).collect(),
         used: Used::of(&view, &stats),
-        differences: view.differences(&answered),
+        differences: view.differences(&answered).iter().map(ToString::to_string).collect(),
     };
     report.result(&ran, || {
         let mut text = String::new();
-        for (subject, choice, reason) in answered.decided() {
+        for (subject, Decided { choice, reason }) in answered.decided() {
             text.push_str(&format!("{subject}: {choice}\n    {reason}\n"));
         }
         if !ran.differences.is_empty() {

@@ -1,7 +1,7 @@
 //! A component as a policy of the simulator: asked in the sandbox, with native classic behind it, as on a node.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use baton_policy::{
     Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
@@ -19,17 +19,24 @@ pub(crate) struct Sandboxed {
     limits: CallLimits,
     /// How many decisions it could not make although it answers that decision point.
     failed: Arc<AtomicU64>,
+    /// Why it could not make one of them.
+    why: Arc<OnceLock<String>>,
 }
 
 impl Sandboxed {
     pub(crate) fn new(module: Arc<Module>) -> Self {
         let limits = CallLimits { time_ms: TIME_MS, ..CallLimits::default() };
-        Self { module, limits, failed: Arc::default() }
+        Self { module, limits, failed: Arc::default(), why: Arc::default() }
     }
 
     /// How many decisions it could not make, of itself and of all its clones.
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Why it could not make one of them.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.why.get().cloned()
     }
 
     fn or_classic<V>(&self, answer: Result<(V, CallStats), CallError>, classic: impl FnOnce() -> V) -> V {
@@ -38,6 +45,7 @@ impl Sandboxed {
             Err(error) => {
                 if !matches!(error, CallError::NotExported(_)) {
                     self.failed.fetch_add(1, Ordering::Relaxed);
+                    self.why.get_or_init(|| error.to_string());
                 }
                 classic()
             }

@@ -1,5 +1,6 @@
 //! `baton sim`: a policy in a library of faults, beside another one.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use baton_sim::policies::Shelf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::ask::{load, settings};
+use crate::ask::{load, settings, write_whole};
 use crate::error::{PolicyToolError, io};
 use crate::html;
 use crate::report::Report;
@@ -67,8 +68,9 @@ pub(crate) struct Lab {
     pub(crate) rows: Vec<Row>,
     /// The first seed of each scenario.
     pub(crate) samples: Vec<Measured>,
-    /// Decisions that it could not make.
+    /// Decisions that it could not make, and why not one of them.
     failed: u64,
+    why: Option<String>,
 }
 
 /// Plays what was asked for.
@@ -89,15 +91,20 @@ fn run(args: &SimArgs) -> Result<bool, PolicyToolError> {
     let report = Report { json: args.json };
     let scenarios = scenarios(args)?;
     let host = PolicyHost::new()?;
-    let mut labs = vec![lab(args, &report, &host, &scenarios, &args.policy, &settings(&args.with)?)?];
+    // Whatever can be mistyped is looked at before anything is played.
+    let mut players = vec![Player::new(&host, &args.policy, settings(&args.with)?)?];
     if let Some(other) = &args.against {
-        labs.push(lab(args, &report, &host, &scenarios, other, &Settings::new())?);
+        players.push(Player::new(&host, other, Settings::new())?);
     }
     if let Some(path) = &args.html {
-        std::fs::write(path, html::page(&scenarios, &labs)).map_err(io("write", path))?;
+        write_whole(path, b"")?;
     }
+    let labs: Vec<Lab> = players.iter().map(|player| player.play(args, &report, &scenarios)).collect();
     let held = labs.iter().flat_map(|lab| &lab.rows).all(|row| row.broken.is_empty());
     report.result(&told(args, &scenarios, &labs, held), || for_people(args, &scenarios, &labs, held));
+    if let Some(path) = &args.html {
+        write_whole(path, html::page(&scenarios, &labs).as_bytes())?;
+    }
     Ok(held)
 }
 
@@ -134,38 +141,55 @@ fn policy(host: &PolicyHost, name: &str) -> Result<Arc<Module>, PolicyToolError>
         Some(builtin) => host
             .compile(builtin.bytes)
             .map_err(|error| PolicyToolError::Load { path: PathBuf::from(name), error }),
+        None if !Path::new(name).exists() => Err(PolicyToolError::NoSuchPolicy {
+            name: name.to_owned(),
+            known: BUILTINS.map(|builtin| builtin.name).join(", "),
+        }),
         None => Ok(load(Path::new(name))?.0),
     }
 }
 
-fn lab(
-    args: &SimArgs,
-    report: &Report,
-    host: &PolicyHost,
-    scenarios: &[Scenario],
-    name: &str,
-    settings: &Settings,
-) -> Result<Lab, PolicyToolError> {
-    let module = policy(host, name)?;
-    for point in &module.manifest().decision_points {
-        module.check(*point, settings)?;
+/// A policy with its settings.
+struct Player {
+    module: Arc<Module>,
+    settings: Settings,
+}
+
+impl Player {
+    fn new(host: &PolicyHost, name: &str, settings: Settings) -> Result<Self, PolicyToolError> {
+        let module = policy(host, name)?;
+        for point in &module.manifest().decision_points {
+            module.check(*point, &settings)?;
+        }
+        Ok(Self { module, settings })
     }
-    let played = Sandboxed::new(Arc::clone(&module));
-    let mut lab = Lab {
-        policy: module.name().to_owned(),
-        hash: module.hash().to_owned(),
-        rows: Vec::new(),
-        samples: Vec::new(),
-        failed: 0,
-    };
-    for scenario in scenarios {
-        report.progress(&format!("{}: {}, {} seeds", lab.policy, scenario.name, args.seeds));
-        let measured = seeds(args, scenario, &played, settings);
-        lab.rows.push(Row::of(scenario, &measured));
-        lab.samples.extend(measured.into_iter().next());
+
+    /// Its name, with its settings.
+    fn label(&self) -> String {
+        let set: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let name = self.module.name();
+        if set.is_empty() { name.to_owned() } else { format!("{name} {}", set.join(" ")) }
     }
-    lab.failed = played.failed();
-    Ok(lab)
+
+    fn play(&self, args: &SimArgs, report: &Report, scenarios: &[Scenario]) -> Lab {
+        let played = Sandboxed::new(Arc::clone(&self.module));
+        let mut lab = Lab {
+            policy: self.label(),
+            hash: self.module.hash().to_owned(),
+            rows: Vec::new(),
+            samples: Vec::new(),
+            failed: 0,
+            why: None,
+        };
+        for scenario in scenarios {
+            report.progress(&format!("{}: {}, {} seeds", lab.policy, scenario.name, args.seeds));
+            let measured = seeds(args, scenario, &played, &self.settings);
+            lab.rows.push(Row::of(scenario, args.first, &measured));
+            lab.samples.extend(measured.into_iter().next());
+        }
+        (lab.failed, lab.why) = (played.failed(), played.why());
+        lab
+    }
 }
 
 /// Plays all seeds of a scenario, as many at a time as there are cores; the answers are in the order of the seeds.
@@ -185,7 +209,16 @@ fn seeds(args: &SimArgs, scenario: &Scenario, played: &Sandboxed, settings: &Set
                     }
                     let mut shelf = Shelf::default();
                     shelf.put(PLAYED, Rc::new(played.clone()));
-                    let measured = play(scenario, args.first + number as u64, shelf, PLAYED, settings);
+                    let seed = args.first + number as u64;
+                    let life = AssertUnwindSafe(|| play(scenario, seed, shelf, PLAYED, settings));
+                    let mut measured = panic::catch_unwind(life).unwrap_or_else(|_| Measured {
+                        broken: vec!["panic: see above".to_owned()],
+                        ..Measured::default()
+                    });
+                    // Only the first is shown as it went.
+                    if number > 0 {
+                        measured.moments = Vec::new();
+                    }
                     if told.send((number, measured)).is_err() {
                         return;
                     }
@@ -213,8 +246,9 @@ struct Told<'a> {
 struct ToldLab<'a> {
     policy: &'a str,
     sha256: &'a str,
-    /// Decisions that it could not make, and native classic did.
+    /// Decisions that it could not make, and native classic did; and why not one of them.
     fallbacks: u64,
+    fallback: Option<&'a str>,
     scenarios: Vec<ToldRow<'a>>,
 }
 
@@ -228,6 +262,8 @@ struct ToldRow<'a> {
     write_gap_ms: ToldSpread,
     master_gap_ms: ToldSpread,
     needless_failovers: usize,
+    /// In how many seeds the cluster did not come to rest in time.
+    restless: usize,
     broken: &'a [String],
 }
 
@@ -253,12 +289,14 @@ fn told<'a>(args: &SimArgs, scenarios: &'a [Scenario], labs: &'a [Lab], held: bo
         write_gap_ms: row.write_gap_ms.into(),
         master_gap_ms: row.master_gap_ms.into(),
         needless_failovers: row.needless,
+        restless: row.restless,
         broken: &row.broken,
     };
     let lab = |lab: &'a Lab| ToldLab {
         policy: &lab.policy,
         sha256: &lab.hash,
         fallbacks: lab.failed,
+        fallback: lab.why.as_deref(),
         scenarios: lab.rows.iter().zip(scenarios).map(row).collect(),
     };
     Told { seeds: args.seeds, first: args.first, held, policies: labs.iter().map(lab).collect() }
@@ -278,24 +316,24 @@ fn for_people(args: &SimArgs, scenarios: &[Scenario], labs: &[Lab], held: bool) 
         "Seconds, as median / p99 of {} seeds; 3 aggregators, 4 leaves, 8 partitions, heartbeats every 150 ms.\n\n",
         args.seeds
     );
-    text.push_str("| scenario | policy | noticed | detection | write gap | MA gap | needless | rules |\n");
-    text.push_str("|---|---|---|---|---|---|---|---|\n");
-    for (number, scenario) in scenarios.iter().enumerate() {
+    text.push_str(
+        "| scenario | policy | noticed | detection | write gap | MA gap | needless | at rest | rules |\n",
+    );
+    text.push_str("|---|---|---|---|---|---|---|---|---|\n");
+    for number in 0..scenarios.len() {
         for lab in labs {
             let Some(row) = lab.rows.get(number) else { continue };
-            let noticed = if scenario.fails.is_empty() {
-                "-".to_owned()
-            } else {
-                format!("{} of {}", row.noticed, row.seeds)
-            };
+            let noticed =
+                if row.wanted { format!("{} of {}", row.noticed, row.seeds) } else { "-".to_owned() };
             text.push_str(&format!(
-                "| {} | {} | {noticed} | {} | {} | {} | {} | {} |\n",
+                "| {} | {} | {noticed} | {} | {} | {} | {} | {} | {} |\n",
                 row.scenario,
                 lab.policy,
                 spread(row.detection_ms),
                 spread(row.write_gap_ms),
                 spread(row.master_gap_ms),
                 row.needless,
+                if row.restless == 0 { "yes".to_owned() } else { format!("not {}", row.restless) },
                 if row.broken.is_empty() { "held" } else { "BROKEN" }
             ));
         }
@@ -308,10 +346,18 @@ fn for_people(args: &SimArgs, scenarios: &[Scenario], labs: &[Lab], held: bool) 
         }
         if lab.failed > 0 {
             text.push_str(&format!(
-                "\n{} gave no valid answer {} times; native classic decided instead. `baton policy run` shows why.\n",
-                lab.policy, lab.failed
+                "\n{} gave no valid answer {} times, and native classic decided instead: {}\n",
+                lab.policy,
+                lab.failed,
+                lab.why.as_deref().unwrap_or("unknown")
             ));
         }
+    }
+    if labs.iter().flat_map(|lab| &lab.rows).any(|row| row.restless > 0) {
+        text.push_str(
+            "\nWhere the cluster did not come to rest in time after the last fault, the policy may hold somebody back for \
+             longer than that.\n",
+        );
     }
     if let Some(path) = &args.html {
         text.push_str(&format!("\nThe report with timelines is {}.\n", path.display()));

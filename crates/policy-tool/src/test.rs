@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baton_policy_host::{CallLimits, Module};
-use baton_policy_view::View;
+use baton_policy_view::{Kept, UPDATE_VIEWS, VIEW_FIELDS, View};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::ask::{ask, load};
+use crate::ask::{ask, check, load, write_whole};
 use crate::build::Crate;
 use crate::error::{PolicyToolError, io};
 use crate::record::read_view;
@@ -19,9 +20,6 @@ use crate::report::Report;
 
 /// The folder of a policy's views.
 const VIEWS: &str = "views";
-/// Tells the native test to write the verdicts as they are.
-const UPDATE: &str = "UPDATE_VIEWS";
-
 #[derive(Serialize)]
 struct Tested {
     views: usize,
@@ -40,8 +38,9 @@ pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), P
     report.progress("native: cargo test");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--quiet"]).current_dir(&policy.folder);
+    cargo.env_remove(UPDATE_VIEWS);
     if update {
-        cargo.env(UPDATE, "1");
+        cargo.env(UPDATE_VIEWS, "1");
     }
     // What the tests say is progress: the result is one object, or a few lines.
     let ended = cargo.stdout(std::io::stderr()).status().map_err(io("start cargo in", &policy.folder))?;
@@ -51,6 +50,10 @@ pub(crate) fn test(report: &Report, folder: &Path, update: bool) -> Result<(), P
     report.progress("sandbox: building the component");
     let component = policy.build()?.component;
     let (module, _) = load(&component)?;
+    if update {
+        // The native test has done so, if it asks the views at all.
+        write_verdicts(&module, &views)?;
+    }
     ask_all(report, &module, &views, "natively and in the sandbox")?;
     report.progress(&format!("next: baton policy bench {}", component.display()));
     Ok(())
@@ -61,16 +64,34 @@ pub(crate) fn test_component(report: &Report, component: &Path, update: bool) ->
     let (module, _) = load(component)?;
     let views = views(&component.parent().unwrap_or(Path::new("")).join(VIEWS))?;
     if update {
-        for path in &views {
-            let (answered, _) = ask(&module, &read_view(path)?, &CallLimits::default())
-                .map_err(|error| PolicyToolError::Call { policy: module.name().to_owned(), error })?;
-            let mut json =
-                serde_json::to_vec_pretty(&answered).map_err(|error| io("write", path)(error.into()))?;
-            json.push(b'\n');
-            fs::write(path, json).map_err(io("write", path))?;
-        }
+        write_verdicts(&module, &views)?;
     }
     ask_all(report, &module, &views, "in the sandbox")
+}
+
+/// Writes the verdicts into all views, or into none. Whatever else was recorded with them stays.
+fn write_verdicts(module: &Module, views: &[PathBuf]) -> Result<(), PolicyToolError> {
+    let mut answers = Vec::new();
+    for path in views {
+        let mut view = read_view(path)?;
+        check(module, view.point(), view.settings_mut())?;
+        let (answered, _) = ask(module, &view, &CallLimits::default())
+            .map_err(|error| PolicyToolError::Call { policy: module.name().to_owned(), error })?;
+        answers.push((path, answered));
+    }
+    for (path, answered) in answers {
+        let text = fs::read(path).map_err(io("read", path))?;
+        let garbled = |error: serde_json::Error| io("write", path)(error.into());
+        let mut rest: Map<String, Value> = serde_json::from_slice(&text).map_err(garbled)?;
+        VIEW_FIELDS.iter().for_each(|field| drop(rest.remove(*field)));
+        let mut json = serde_json::to_vec_pretty(&Kept { view: &answered, rest })
+            .map_err(|error| io("write", path)(error.into()))?;
+        json.push(b'\n');
+        if json != text {
+            write_whole(path, &json)?;
+        }
+    }
+    Ok(())
 }
 
 fn ask_all(report: &Report, module: &Module, views: &[PathBuf], how: &str) -> Result<(), PolicyToolError> {
@@ -113,9 +134,9 @@ fn otherwise(view: &View, answered: &View) -> Vec<String> {
     }
     let differences = view.differences(answered);
     if differences.is_empty() {
-        return vec!["the same is decided, with another reason or memory".to_owned()];
+        return vec!["the same is decided, with another reason or memory, or in another order".to_owned()];
     }
-    differences
+    differences.iter().map(ToString::to_string).collect()
 }
 
 /// The views of a policy, by name.

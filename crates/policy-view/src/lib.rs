@@ -14,4 +14,7 @@ mod question;
 mod view;
 
 pub use question::Question;
-pub use view::{Asked, View};
+pub use view::{Asked, Decided, Difference, Kept, VIEW_FIELDS, View};
+
+/// If this variable of the environment is set, a policy's native test writes the verdicts of its views as they are.
+pub const UPDATE_VIEWS: &str = "UPDATE_VIEWS";

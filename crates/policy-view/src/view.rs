@@ -1,8 +1,12 @@
 //! A view: a question of any decision point, and the verdict upon it.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use baton_policy::{
     DecisionPoint, DegradeInput, DegradeVerdict, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict,
-    Policy, PromotionInput, PromotionVerdict, Rejection, Settings,
+    Policy, PromotionInput, PromotionVerdict, Rejection, Settings, enforce_degrade_ceiling,
+    enforce_detection_ceiling,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +39,20 @@ pub enum View {
     /// Whether to go on without a replica.
     Degrade(Asked<DegradeInput, DegradeVerdict>),
 }
+
+/// A view, and what else was recorded with it, to be written as one object.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Kept<'a, R> {
+    /// The view.
+    #[serde(flatten)]
+    pub view: &'a View,
+    /// All other fields, by name.
+    #[serde(flatten)]
+    pub rest: R,
+}
+
+/// The fields of a view.
+pub const VIEW_FIELDS: [&str; 3] = ["point", "input", "verdict"];
 
 impl View {
     /// The decision point.
@@ -80,6 +98,19 @@ impl View {
         }
     }
 
+    /// The same question, with the verdict overruled where it decides nothing for longer than any policy may (S8).
+    #[must_use]
+    pub fn within_ceiling(mut self) -> Self {
+        match &mut self {
+            Self::Detection(Asked { input, verdict: Some(verdicts) }) => {
+                enforce_detection_ceiling(input, verdicts);
+            }
+            Self::Degrade(Asked { input, verdict: Some(verdict) }) => enforce_degrade_ceiling(input, verdict),
+            _ => {}
+        }
+        self
+    }
+
     /// The same question with the answer of a native policy.
     ///
     /// # Errors
@@ -101,46 +132,88 @@ impl View {
         })
     }
 
-    /// What is decided otherwise in another view of the same question, a line each; reasons and what a policy remembers
-    /// decide nothing. Empty if nothing is, or either has no verdict.
+    /// What is decided otherwise in another view of the same question; reasons and what a policy remembers decide
+    /// nothing. Empty if nothing is, or either has no verdict.
     #[must_use]
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let (before, after) = (self.decided(), other.decided());
-        let mut lines = Vec::new();
-        for (subject, choice, reason) in &after {
-            let was = before.iter().find(|(known, ..)| known == subject);
-            if let Some((_, known, why)) = was.filter(|(_, known, _)| known != choice) {
-                lines.push(format!("{subject}: {known} ({why}) → {choice} ({reason})"));
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        if !self.is_answered() || !other.is_answered() {
+            return Vec::new();
+        }
+        let (mut before, after) = (self.decided(), other.decided());
+        let mut found = Vec::new();
+        for (subject, is) in after {
+            let was = before.remove(&subject).unwrap_or_default();
+            if was.choice != is.choice {
+                found.push(Difference { subject, was, is });
             }
         }
-        lines
+        let gone = before.into_iter();
+        found.extend(gone.map(|(subject, was)| Difference { subject, was, is: Decided::default() }));
+        found
     }
 
-    /// What is decided: of what, how, and why.
+    /// What is decided, by whom it is about. Empty if there is no verdict.
     #[must_use]
-    pub fn decided(&self) -> Vec<(String, String, String)> {
+    pub fn decided(&self) -> BTreeMap<String, Decided> {
+        let one = |subject: String, choice: String, reason: &String| {
+            (subject, Decided { choice, reason: reason.clone() })
+        };
         match self {
-            Self::Detection(Asked { verdict: Some(verdicts), .. }) => {
-                let one = |v: &NodeVerdict| (format!("n{}", v.node), v.health.to_string(), v.reason.clone());
-                let mut all: Vec<_> = verdicts.iter().collect();
-                all.sort_by_key(|verdict| verdict.node);
-                all.into_iter().map(one).collect()
-            }
+            Self::Detection(Asked { verdict: Some(verdicts), .. }) => verdicts
+                .iter()
+                .map(|v| one(format!("n{}", v.node), v.health.to_string(), &v.reason))
+                .collect(),
             Self::Election(Asked { input, verdict: Some(verdict) }) => {
                 let choice = format!("{:?}", verdict.choice).to_lowercase();
-                vec![(format!("n{}", input.self_node), choice, verdict.reason.clone())]
+                [one(format!("n{}", input.self_node), choice, &verdict.reason)].into()
             }
             Self::Promotion(Asked { input, verdict: Some(verdict) }) => {
                 let ranking: Vec<String> = verdict.ranking.iter().map(|node| format!("n{node}")).collect();
-                let subject = format!("{}_{}", input.database, input.partition);
-                vec![(subject, format!("promote {}", ranking.join(", then ")), verdict.reason.clone())]
+                let not: String = verdict.rejected.iter().map(|(node, _)| format!(", not n{node}")).collect();
+                let choice = format!("promote {}{not}", ranking.join(", then "));
+                [one(format!("{}_{}", input.database, input.partition), choice, &verdict.reason)].into()
             }
             Self::Degrade(Asked { input, verdict: Some(verdict) }) => {
                 let choice = format!("{:?}", verdict.choice).to_lowercase();
                 let subject = format!("n{} in {}_{}", input.replica.node, input.database, input.partition);
-                vec![(subject, choice, verdict.reason.clone())]
+                [one(subject, choice, &verdict.reason)].into()
             }
-            _ => Vec::new(),
+            _ => BTreeMap::new(),
         }
+    }
+}
+
+/// What is decided of one subject. Nothing, if there is no such subject.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Decided {
+    /// What is to be done, or what it is thought to be.
+    pub choice: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.choice.is_empty() {
+            return f.write_str("nothing");
+        }
+        write!(f, "{} ({})", self.choice, self.reason)
+    }
+}
+
+/// What would have been decided otherwise of one subject.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Of whom: a node, or a partition.
+    pub subject: String,
+    /// What is decided in the one view.
+    pub was: Decided,
+    /// What is decided in the other one.
+    pub is: Decided,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} → {}", self.subject, self.was, self.is)
     }
 }

@@ -104,7 +104,7 @@ fn what_else_a_record_says_is_passed_over() {
 fn every_decision_point_is_answered_and_named() {
     let decided = |view: View| view.answered_by(&Classic).unwrap().decided();
     let choices = |view: View| {
-        decided(view).into_iter().map(|(of, choice, _)| format!("{of}: {choice}")).collect::<Vec<_>>()
+        decided(view).into_iter().map(|(of, is)| format!("{of}: {}", is.choice)).collect::<Vec<_>>()
     };
     assert_eq!(choices(detection(200)), ["n4: healthy", "n5: failed"]);
     assert_eq!(choices(election()), ["n2: campaign"]);
@@ -115,14 +115,44 @@ fn every_decision_point_is_answered_and_named() {
 #[test]
 fn only_what_is_decided_otherwise_is_a_difference() {
     let before = detection(100).answered_by(&Classic).unwrap();
-    assert_eq!(before.differences(&before), Vec::<String>::new());
+    assert!(before.differences(&before).is_empty());
     let mut patient = detection(100);
     patient.settings_mut().insert("miss_limit".into(), "100".into());
     let after = patient.answered_by(&Classic).unwrap();
+    let told = |before: &View, after: &View| {
+        before.differences(after).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(
-        before.differences(&after),
+        told(&before, &after),
         ["n5: suspect (score 100: 100 misses) → failed (score 100: 100 misses)"]
     );
     // A question that nobody answered cannot be answered otherwise.
-    assert_eq!(detection(100).differences(&after), Vec::<String>::new());
+    assert!(detection(100).differences(&after).is_empty());
+    // A node of which only one of them says anything.
+    let View::Detection(mut asked) = before.clone() else { unreachable!() };
+    asked.verdict.as_mut().unwrap().retain(|verdict| verdict.node == 5);
+    let part = View::Detection(asked);
+    assert_eq!(told(&before, &part), ["n4: healthy (score 0: answers) → nothing"]);
+    assert_eq!(told(&part, &before), ["n4: nothing → healthy (score 0: answers)"]);
+}
+
+/// What is recorded is what was done: a policy that waits for ever is overruled.
+#[test]
+fn a_verdict_that_no_policy_may_give_is_overruled() {
+    struct Never;
+    impl baton_policy::Policy for Never {
+        fn describe(&self) -> baton_policy::Description {
+            Classic.describe()
+        }
+
+        fn detect(&self, input: &DetectionInput) -> Vec<baton_policy::NodeVerdict> {
+            let mut verdicts = Classic.detect(input);
+            verdicts.iter_mut().for_each(|verdict| verdict.health = baton_policy::Health::Healthy);
+            verdicts
+        }
+    }
+    let choices = |view: View| view.decided().into_values().map(|is| is.choice).collect::<Vec<_>>();
+    let raw = detection(2_000).answered_by(&Never).unwrap();
+    assert_eq!(choices(raw.clone()), ["healthy", "healthy"]);
+    assert_eq!(choices(raw.within_ceiling()), ["healthy", "failed"]);
 }

@@ -17,6 +17,9 @@ const AFTERGLOW: Time = 3 * S;
 /// Beside the times that the settings of a world name, it may take so long to come to rest.
 const REST_MARGIN: Time = 25 * S;
 
+/// By what name it is told that a world did not come to rest.
+pub(crate) const REST: &str = "rest";
+
 /// How a seed ended.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -124,7 +127,7 @@ pub(crate) fn come_to_rest(world: &mut World) {
         Ok(()) => world.check_at_rest(),
         Err(unrest) => {
             let what = format!("{} s after the faults were over: {unrest}", bound / S);
-            world.violated("rest", what);
+            world.violated(REST, what);
         }
     }
 }

@@ -15,8 +15,8 @@ fn played(name: &str, policy: &str, seeds: u64) -> Vec<Measured> {
 
 /// A row of which all seeds were noticed, if anything was to be, and no rule was broken.
 fn row(name: &str, policy: &str, seeds: u64) -> Row {
-    let row = Row::of(&scenario(name), &played(name, policy, seeds));
-    assert_eq!(row.broken, Vec::<String>::new(), "{name} under {policy}");
+    let row = Row::of(&scenario(name), 1, &played(name, policy, seeds));
+    assert_eq!((row.broken.len(), row.restless), (0, 0), "{name} under {policy}: {row:?}");
     row
 }
 
@@ -48,6 +48,28 @@ fn nothing_is_found_where_nothing_happens() {
     let calm = row("calm", "classic", 2);
     assert_eq!((calm.needless, calm.detection_ms.median, calm.master_gap_ms.p99), (0, None, Some(0)));
     assert!(calm.write_gap_ms.p99.unwrap() < 1_000, "{calm:?}");
+}
+
+/// Time counts from what befell a node last, and what fails it when nothing is wrong with it is needless.
+#[test]
+fn a_detection_is_counted_from_the_harm_and_only_while_it_lasts() {
+    let text = "fails leaf\nat 0s slow leaf 5ms\nat 20s kill leaf\nat 40s start leaf\nat 41s heal leaf\n\
+                at 60s isolate leaf\nat 62s heal leaf\nuntil 75s\n";
+    let scenario = Scenario::parse("own", text).unwrap();
+    let of =
+        |policy| Row::of(&scenario, 1, &[play(&scenario, 1, Shelf::default(), policy, &Settings::new())]);
+    let classic = of("classic").detection_ms.median.unwrap();
+    assert!((2_700..=3_300).contains(&classic), "{classic} ms");
+    assert_eq!((of("classic").needless, of("swift").noticed), (0, 1));
+}
+
+/// An outage ends when it ends, and not when clients have lost their patience.
+#[test]
+fn a_write_gap_is_as_long_as_the_fault() {
+    let scenario = Scenario::parse("cut", "at 0s isolate leaf\nat 5s heal leaf\nuntil 40s\n").unwrap();
+    let row = Row::of(&scenario, 1, &[play(&scenario, 1, Shelf::default(), "classic", &Settings::new())]);
+    let gap = row.write_gap_ms.p99.unwrap();
+    assert!((5_000..8_000).contains(&gap), "{gap} ms for a fault of 5 s");
 }
 
 #[test]

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use baton_policy_view::View;
+use baton_policy_view::{Kept, UPDATE_VIEWS, VIEW_FIELDS};
+use serde_json::{Map, Value};
 
 use crate::Policy;
-
-/// If this variable is set, the verdicts are written as they are, instead of compared.
-const UPDATE: &str = "UPDATE_VIEWS";
 
 /// Asks a policy every `NAME.json` of a folder, as a test does: natively, and all of the answer counts.
 ///
@@ -51,21 +50,25 @@ fn complaint(policy: &dyn Policy, path: &Path) -> Result<(), String> {
     let mut view: View = serde_json::from_str(&text).map_err(|error| at(error.to_string()))?;
     policy.check(view.settings_mut()).map_err(|why| at(format!("the settings are refused: {why}")))?;
     let answered = view.answered_by(policy).map_err(|why| at(format!("no valid answer: {why}")))?;
-    if env::var_os(UPDATE).is_some() {
-        let json = serde_json::to_string_pretty(&answered).map_err(|error| at(error.to_string()))?;
-        return if json.trim_end() == text.trim_end() {
-            Ok(())
-        } else {
-            fs::write(path, json + "\n").map_err(|error| at(error.to_string()))
-        };
+    if env::var_os(UPDATE_VIEWS).is_some() {
+        return write_verdict(path, &text, &answered).map_err(at);
     }
     if answered == view {
         return Ok(());
     }
-    let differences = view.differences(&answered);
+    let differences: Vec<String> = view.differences(&answered).iter().map(ToString::to_string).collect();
     Err(at(match (view.is_answered(), differences.is_empty()) {
         (false, _) => "it has no verdict to compare with".to_owned(),
         (true, true) => "the same is decided, with another reason or memory".to_owned(),
         (true, false) => differences.join("; "),
     }))
+}
+
+/// Writes the verdict into a view, and leaves alone whatever else was recorded with it.
+fn write_verdict(path: &Path, text: &str, answered: &View) -> Result<(), String> {
+    let mut rest: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    VIEW_FIELDS.iter().for_each(|field| drop(rest.remove(*field)));
+    let kept = Kept { view: answered, rest };
+    let json = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())? + "\n";
+    if json == text { Ok(()) } else { fs::write(path, json).map_err(|error| error.to_string()) }
 }

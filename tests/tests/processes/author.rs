@@ -177,20 +177,29 @@ async fn what_an_author_mistypes_is_named() -> Result<()> {
     fs::create_dir(folder.path().join("taken"))?;
     fs::write(folder.path().join("no.scenario"), "at 0s slay leaf\nuntil 1s\n")?;
     let cases = [
-        ("baton policy new My_Policy".to_owned(), "is no name for a policy"),
-        ("baton policy new taken".to_owned(), "is there already"),
+        ("baton policy new My_Policy --sdk .".to_owned(), "is no name for a policy"),
+        ("baton policy new match --sdk .".to_owned(), "choose another name, such as match-policy"),
+        ("baton policy new taken --sdk .".to_owned(), "is there already"),
         ("baton policy new mine --sdk .".to_owned(), "is not the folder of baton-policy-sdk"),
         ("baton policy build".to_owned(), "`baton policy new NAME` begins a policy"),
         ("baton policy inspect no.wasm".to_owned(), "this is no WASM component"),
         ("baton policy inspect nowhere.wasm".to_owned(), "cannot read nowhere.wasm"),
         (format!("baton policy run {classic} --input no.json"), "no.json is no view"),
         (format!("baton policy bench {classic} --nodes 0"), "0 is not in 1..=100000"),
-        (format!("baton policy replay no.json --policy {classic}"), "line 1 of no.json is no view"),
+        (
+            format!("baton policy replay no.json --policy {classic}"),
+            "1 lines cannot be read and were passed over",
+        ),
         (
             "baton sim --scenario no.scenario".to_owned(),
             "no.scenario is no scenario: line 1: 'slay' is no deed",
         ),
         ("baton sim --only silence".to_owned(), "'silence' is no scenario: there are calm, refused"),
+        (
+            "baton sim --against clasic".to_owned(),
+            "no such policy comes with Baton; there are: classic, swift",
+        ),
+        ("baton sim --html no/report.html".to_owned(), "cannot write no/report.html"),
         ("baton sim --policy swift --with patience=3".to_owned(), "has no setting 'patience'"),
     ];
     for (command, expected) in cases {

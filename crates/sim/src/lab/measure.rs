@@ -24,7 +24,9 @@ pub struct Moment {
 /// What one seed of a scenario came to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Measured {
-    /// Of each node that had to be failed over, how long it took until it was.
+    /// How many nodes had to be failed over.
+    pub wanted: usize,
+    /// Of each of them, how long it took until it was, from what befell it last before that.
     pub detection_ms: BTreeMap<NodeId, u64>,
     /// The longest time in which no write was done in some partition.
     pub write_gap_ms: u64,
@@ -32,18 +34,31 @@ pub struct Measured {
     pub master_gap_ms: u64,
     /// How often a node was failed, or a master aggregator replaced, with which nothing was wrong.
     pub needless: usize,
+    /// Why the cluster did not come to rest in time, if it did not; or that it did not begin to serve.
+    pub restless: Option<String>,
     /// Rules that were broken.
     pub broken: Vec<String>,
     /// What happened, in its order.
     pub moments: Vec<Moment>,
 }
 
+/// What of a node does not work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Part {
+    /// It does not run.
+    Process,
+    /// Others do not hear it, or it does not hear them, or late.
+    Ways,
+    /// What it writes takes too long.
+    Disk,
+}
+
 /// Looks at a world from the beginning of a scenario to its end.
 #[derive(Debug)]
 pub(super) struct Watch {
     began: Time,
-    /// Since when something is wrong with those that have to be failed over.
-    hurt: BTreeMap<NodeId, Time>,
+    /// Nodes with which something is wrong: what, and when the last of it befell them.
+    hurt: BTreeMap<NodeId, (BTreeSet<Part>, Time)>,
     must_fail: BTreeSet<NodeId>,
     may_fail: BTreeSet<NodeId>,
     states: BTreeMap<NodeId, NodeState>,
@@ -57,6 +72,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins now.
     pub(super) fn begin(world: &World, must_fail: BTreeSet<NodeId>, may_fail: BTreeSet<NodeId>) -> Self {
+        let measured = Measured { wanted: must_fail.len(), ..Measured::default() };
         Self {
             began: world.now,
             hurt: BTreeMap::new(),
@@ -67,13 +83,25 @@ impl Watch {
             master: world.acting_leaders().first().copied(),
             led_at: world.now,
             gaps: BTreeMap::new(),
-            measured: Measured::default(),
+            measured,
         }
     }
 
-    /// Something befalls a node.
-    pub(super) fn hurts(&mut self, world: &World, node: NodeId) {
-        self.hurt.entry(node).or_insert(world.now);
+    /// Something befalls a node, and a part of it does not work any more.
+    pub(super) fn hurts(&mut self, world: &World, node: NodeId, part: Part) {
+        let (parts, at) = self.hurt.entry(node).or_default();
+        parts.insert(part);
+        *at = world.now;
+    }
+
+    /// A part of it works again.
+    pub(super) fn heals(&mut self, node: NodeId, part: Part) {
+        if let Some((parts, _)) = self.hurt.get_mut(&node) {
+            parts.remove(&part);
+            if parts.is_empty() {
+                self.hurt.remove(&node);
+            }
+        }
     }
 
     /// Something to be told.
@@ -111,8 +139,9 @@ impl Watch {
 
     /// A node is failed over: as it has to be, or without need.
     fn noticed(&mut self, world: &World, node: NodeId) {
-        if let Some(since) = self.hurt.get(&node).filter(|_| self.must_fail.contains(&node)) {
-            let took = (world.now - since) / MS;
+        let hurt = self.hurt.get(&node).filter(|_| self.must_fail.contains(&node));
+        if let Some((_, at)) = hurt {
+            let took = (world.now - at) / MS;
             self.measured.detection_ms.entry(node).or_insert(took);
         } else if !self.may_fail.contains(&node) {
             self.measured.needless += 1;
@@ -153,6 +182,22 @@ impl Watch {
                 self.tell(world, format!("{name} is written to again, after {ms} ms"));
             }
         }
+    }
+}
+
+impl Watch {
+    /// The end: what still lasts is told of.
+    pub(super) fn end(mut self, world: &World) -> Measured {
+        for (partition, longest) in std::mem::take(&mut self.gaps) {
+            if longest > 0 {
+                let (name, ms) = (world.catalog().partition_name(partition), longest / MS);
+                self.tell(world, format!("{name} was not written to for {ms} ms, and still is not"));
+            }
+        }
+        if world.acting_leaders().is_empty() {
+            self.tell(world, "there is no master aggregator".to_owned());
+        }
+        self.measured
     }
 }
 

@@ -10,8 +10,6 @@ mod measure;
 mod scenario;
 mod stage;
 
-use std::collections::BTreeMap;
-
 use baton_model::{Durability, ReplicationMode};
 use baton_policy::Settings;
 
@@ -39,11 +37,15 @@ fn setup(seed: u64, policy: &str, settings: &Settings) -> Setup {
     // A client that waits for a read would not write meanwhile.
     setup.writes_per_mille = 1_000;
     setup.transactions_per_mille = 0;
-    setup.patience = 20 * S;
+    // Whoever waits for what is lost would not write meanwhile.
+    setup.patience = S;
     setup.fault_every = 0;
     setup.loses_power = true;
     setup
 }
+
+/// Broken rules that are told of one scenario, at most.
+const BROKEN_MAX: usize = 10;
 
 /// Plays a scenario with the policy of this name from the shelf. The same arguments give the same answer.
 #[must_use]
@@ -58,17 +60,21 @@ pub struct Row {
     pub scenario: String,
     /// How many seeds.
     pub seeds: usize,
+    /// Whether anybody has to be failed over.
+    pub wanted: bool,
     /// In how many of them all nodes that had failed were noticed.
     pub noticed: usize,
     /// Until a node that had failed was noticed, in milliseconds.
     pub detection_ms: Spread,
-    /// The longest time in which nobody could write to some partition, in milliseconds.
+    /// The longest time in which no write was done in some partition, in milliseconds.
     pub write_gap_ms: Spread,
     /// The longest time without a master aggregator, in milliseconds.
     pub master_gap_ms: Spread,
     /// Nodes that were failed, and master aggregators that were replaced, although nothing was wrong with them.
     pub needless: usize,
-    /// Rules that were broken, each once.
+    /// In how many of them the cluster did not come to rest in time.
+    pub restless: usize,
+    /// Rules that were broken, with the seeds: the first ten.
     pub broken: Vec<String>,
 }
 
@@ -96,23 +102,27 @@ impl Spread {
 }
 
 impl Row {
-    /// Of these seeds of a scenario.
+    /// Of these seeds of a scenario, from the first on.
     #[must_use]
-    pub fn of(scenario: &Scenario, measured: &[Measured]) -> Self {
-        let wanted = scenario.failing();
-        let mut broken = BTreeMap::new();
-        for violation in measured.iter().flat_map(|one| &one.broken) {
-            broken.entry(violation.clone()).or_insert(());
-        }
+    pub fn of(scenario: &Scenario, first: u64, measured: &[Measured]) -> Self {
+        let seeds = || (first..).zip(measured);
+        let broken = seeds()
+            .flat_map(|(seed, one)| one.broken.iter().map(move |what| format!("seed {seed}: {what}")))
+            .take(BROKEN_MAX);
         Self {
             scenario: scenario.name.clone(),
             seeds: measured.len(),
-            noticed: measured.iter().filter(|one| one.detection_ms.len() == wanted).count(),
+            wanted: !scenario.fails.is_empty(),
+            noticed: measured
+                .iter()
+                .filter(|one| one.wanted > 0 && one.detection_ms.len() == one.wanted)
+                .count(),
             detection_ms: Spread::of(measured.iter().flat_map(|one| one.detection_ms.values().copied())),
             write_gap_ms: Spread::of(measured.iter().map(|one| one.write_gap_ms)),
             master_gap_ms: Spread::of(measured.iter().map(|one| one.master_gap_ms)),
             needless: measured.iter().map(|one| one.needless).sum(),
-            broken: broken.into_keys().collect(),
+            restless: measured.iter().filter(|one| one.restless.is_some()).count(),
+            broken: broken.collect(),
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::kernel::{MS, S, Time};
 const LINES_MAX: usize = 1_000;
 /// A scenario lasts so long, at most.
 const LENGTH_MAX: Time = 3_600 * S;
+/// Nothing takes longer than by so much: what is under way must end before the cluster has to be at rest.
+const SLOWER_MAX: Time = 10 * S;
 
 /// Whom something befalls. The seed says which node that is; it stays the same throughout the scenario.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -212,11 +214,6 @@ impl Scenario {
         }
         Ok(())
     }
-
-    /// How many nodes have to be failed over.
-    pub(super) fn failing(&self) -> usize {
-        self.fails.iter().map(|who| if *who == Who::Half { 3 } else { 1 }).sum()
-    }
 }
 
 fn who(name: &str) -> Result<Who, String> {
@@ -243,6 +240,9 @@ fn deed_of(name: &str, rest: &[&str]) -> Result<Deed, String> {
         [by] => Some(time(by)?),
         _ => return Err(format!("'{}' is too much", rest.join(" "))),
     };
+    if ["slow", "stall", "load"].contains(&name) && by.is_some_and(|by| by > SLOWER_MAX) {
+        return Err(format!("`{name}` takes {} s at most", SLOWER_MAX / S));
+    }
     let deed = match (name, by) {
         ("kill", None) => Deed::Kill,
         ("power", None) => Deed::Power,
@@ -334,6 +334,7 @@ mod tests {
             ("\nat 0s slay leaf\nuntil 1s", 2, "'slay' is no deed"),
             ("at 0s slow leaf\nuntil 1s", 1, "needs a time"),
             ("at 0s kill leaf 3s\nuntil 1s", 1, "takes no time"),
+            ("at 0s stall leaf 11s\nuntil 20s", 1, "takes 10 s at most"),
             ("at 5s kill leaf\nat 4s start leaf\nuntil 9s", 2, "do not go back"),
             ("at 5s kill leaf\nuntil 4s", 2, "before its last deed"),
             ("until 4 s", 1, "is none of"),

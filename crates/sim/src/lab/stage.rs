@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_failover::pair_of;
 use baton_model::NodeId;
 
-use super::measure::{LOOK, Measured, Watch};
+use super::measure::{LOOK, Measured, Part, Watch};
 use super::scenario::{Act, Deed, Scenario, Who};
 use crate::kernel::{MS, Rng, S, Time};
 use crate::policies::Shelf;
-use crate::run::{come_to_rest, live};
+use crate::run::{REST, come_to_rest, live};
 use crate::setup::Setup;
 use crate::story::Story;
 use crate::world::{End, World};
@@ -35,7 +35,7 @@ impl Stage {
     /// Plays it from the begin to the end, and to rest.
     pub(super) fn play(mut self, scenario: &Scenario) -> Measured {
         if let Err(why) = self.warm_up() {
-            return Measured { broken: vec![why], ..Measured::default() };
+            return Measured { restless: Some(why), broken: self.broken(), ..Measured::default() };
         }
         self.choose();
         let nodes = |who: &[Who]| -> BTreeSet<NodeId> {
@@ -74,7 +74,7 @@ impl Stage {
                 return Ok(());
             }
         }
-        Err(self.broken().pop().unwrap_or_else(|| "the cluster did not begin to serve".to_owned()))
+        Err("the cluster did not begin to serve".to_owned())
     }
 
     /// Says who is who.
@@ -104,7 +104,19 @@ impl Stage {
     fn act(&mut self, act: Act, watch: &mut Watch) {
         let them = self.cast.get(&act.who).cloned().unwrap_or_default();
         for at in &them {
-            watch.hurts(&self.world, self.world.nodes[*at].id);
+            let id = self.world.nodes[*at].id;
+            match act.deed {
+                Deed::Kill | Deed::Power | Deed::Fill | Deed::Pause => {
+                    watch.hurts(&self.world, id, Part::Process)
+                }
+                Deed::Start | Deed::Resume => watch.heals(id, Part::Process),
+                Deed::Isolate | Deed::Mute | Deed::Deafen => watch.hurts(&self.world, id, Part::Ways),
+                Deed::Heal | Deed::Slow(0) | Deed::Load(0) => watch.heals(id, Part::Ways),
+                Deed::Slow(_) | Deed::Load(_) => watch.hurts(&self.world, id, Part::Ways),
+                Deed::Stall(0) => watch.heals(id, Part::Disk),
+                Deed::Stall(_) => watch.hurts(&self.world, id, Part::Disk),
+                Deed::Jump(_) => {}
+            }
         }
         let named: Vec<String> = them.iter().map(|at| self.world.nodes[*at].id.to_string()).collect();
         watch.tell(&self.world, format!("{} {}", told(act.deed), named.join(", ")));
@@ -146,15 +158,13 @@ impl Stage {
                 world.nodes[at].loop_delay = by;
                 others.into_iter().for_each(|other| world.net.slow_down(at, other, by));
             }
-            Deed::Jump(by) => {
-                let now = world.now;
-                world.nodes[at].clock.jump(now, by);
-            }
+            Deed::Jump(by) => world.jump_clock(at, by),
         }
     }
 
     /// Makes everything good, and waits until the cluster has come to rest.
     fn end(mut self, watch: Watch) -> Measured {
+        let mut measured = watch.end(&self.world);
         let count = self.world.nodes.len();
         let ways = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
         for (from, to) in ways.filter(|(from, to)| from != to) {
@@ -169,11 +179,16 @@ impl Stage {
         if self.world.checks.violations.is_empty() {
             come_to_rest(&mut self.world);
         }
-        Measured { broken: self.broken(), ..watch.measured }
+        let rest = self.world.checks.violations.iter().find(|one| one.invariant == REST);
+        measured.restless = rest.map(|one| one.what.clone());
+        measured.broken = self.broken();
+        measured
     }
 
+    /// Rules that were broken. That a cluster does not come to rest is no rule: a policy may hold somebody back.
     fn broken(&self) -> Vec<String> {
-        self.world.checks.violations.iter().map(|one| format!("{}: {}", one.invariant, one.what)).collect()
+        let rules = self.world.checks.violations.iter().filter(|one| one.invariant != REST);
+        rules.map(|one| format!("{}: {}", one.invariant, one.what)).collect()
     }
 }
 

@@ -121,12 +121,7 @@ impl World {
             Fault::ClockJump => {
                 let node = self.random_node();
                 let by = self.nemesis.rng.between(10 * MS, 40 * S);
-                let now = self.now;
-                self.nodes[node].clock.jump(now, by);
-                self.nemesis.clock_disturbed = Some(now);
-                if self.aggregators().contains(&node) {
-                    self.nemesis.lender_jumped = Some(now);
-                }
+                self.jump_clock(node, by);
                 self.tell(|| format!("the clock of n{} jumps by {} ms", node + 1, by / MS));
             }
             Fault::CutPair => {
@@ -254,6 +249,16 @@ impl World {
             | Fault::SwitchOff
             | Fault::DetachLeaf
             | Fault::ReplaceLeaf => self.operator_acts(fault),
+        }
+    }
+
+    /// A clock jumps ahead, and the control group's leases may be wrong for a while.
+    pub(crate) fn jump_clock(&mut self, node: usize, by: Time) {
+        let now = self.now;
+        self.nodes[node].clock.jump(now, by);
+        self.nemesis.clock_disturbed = Some(now);
+        if self.aggregators().contains(&node) {
+            self.nemesis.lender_jumped = Some(now);
         }
     }
 
