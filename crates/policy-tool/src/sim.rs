@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 
 use baton_policy::Settings;
@@ -197,37 +196,33 @@ fn seeds(args: &SimArgs, scenario: &Scenario, played: &Sandboxed, settings: &Set
     let count = usize::try_from(args.seeds).unwrap_or(usize::MAX);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
     let next = AtomicUsize::new(0);
-    let (told, heard) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (told, next) = (told.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let mut shelf = Shelf::default();
-                    shelf.put(PLAYED, Rc::new(played.clone()));
-                    let seed = args.first + number as u64;
-                    let life = AssertUnwindSafe(|| play(scenario, seed, shelf, PLAYED, settings));
-                    let mut measured = panic::catch_unwind(life).unwrap_or_else(|_| Measured {
-                        broken: vec!["panic: see above".to_owned()],
-                        ..Measured::default()
-                    });
-                    // Only the first is shown as it went.
-                    if number > 0 {
-                        measured.moments = Vec::new();
-                    }
-                    if told.send((number, measured)).is_err() {
-                        return;
-                    }
-                }
+    let play_some = || {
+        let mut mine = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return mine;
+            }
+            let mut shelf = Shelf::default();
+            shelf.put(PLAYED, Rc::new(played.clone()));
+            let seed = args.first + number as u64;
+            let life = AssertUnwindSafe(|| play(scenario, seed, shelf, PLAYED, settings));
+            let mut measured = panic::catch_unwind(life).unwrap_or_else(|_| Measured {
+                broken: vec!["panic: see above".to_owned()],
+                ..Measured::default()
             });
+            // Only the first is shown as it went.
+            if number > 0 {
+                measured.moments = Vec::new();
+            }
+            mine.push((number, measured));
         }
+    };
+    let mut all: Vec<(usize, Measured)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(play_some)).collect();
+        let played = threads.into_iter().map(|thread| thread.join());
+        played.flat_map(|mine| mine.unwrap_or_else(|payload| panic::resume_unwind(payload))).collect()
     });
-    drop(told);
-    let mut all: Vec<(usize, Measured)> = heard.into_iter().collect();
     all.sort_by_key(|(number, _)| *number);
     all.into_iter().map(|(_, measured)| measured).collect()
 }
