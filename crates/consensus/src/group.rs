@@ -177,6 +177,12 @@ impl ControlGroup {
         self.store().as_ref().map_or(0, |store| store.barrier().last_sync_us())
     }
 
+    /// How long the sync that goes on now has taken so far, in microseconds; 0 if none does.
+    #[must_use]
+    pub fn syncing_us(&self) -> u64 {
+        self.store().as_ref().map_or(0, |store| store.barrier().syncing_us())
+    }
+
     /// How many syncs of the control log there were.
     #[must_use]
     pub fn syncs(&self) -> u64 {

@@ -36,6 +36,8 @@ pub struct Vitals {
     pub loop_delay_ms: u32,
     /// How long its last sync to disk took, in milliseconds.
     pub fsync_ms: u32,
+    /// How long the sync that goes on now has taken so far, in milliseconds; 0 if none does.
+    pub syncing_ms: u32,
     /// Committed records that it has not applied yet.
     pub apply_backlog: u64,
     /// Bytes free on the disk of its data directory.

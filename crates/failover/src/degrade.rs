@@ -11,6 +11,8 @@ use baton_model::{Epoch, Instant, NodeId, NodeRole, PartitionId, SyncState};
 use baton_policy::{DegradeChoice, DegradeInput, NodeEvidence};
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{Answer, Ask};
+
 /// What a primary says of a replica that it waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LagReport {
@@ -32,30 +34,14 @@ pub struct LagReport {
     pub oldest_wait_ms: u64,
 }
 
-/// What the `degrade` policy decided.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Degraded {
-    /// What to do.
-    pub choice: DegradeChoice,
-    /// Why.
-    pub reason: String,
-    /// Who decided: the module's name.
-    pub policy: String,
-}
-
-/// Asks the `degrade` decision point.
-pub trait Degrader {
-    /// Decides about one replica. Nobody waits for longer than the ceiling: the host sees to it.
-    fn degrade(&mut self, input: &DegradeInput) -> Degraded;
-}
-
 /// The commands against lag, of these reports. `evidence` is what the master aggregator knows of the leaves at `now`.
 pub fn against_lag(
     reports: &[LagReport],
     catalog: &Catalog,
     now: Instant,
+    wall_ms: u64,
     evidence: &BTreeMap<NodeId, NodeEvidence>,
-    degrader: &mut dyn Degrader,
+    degrader: &mut dyn Ask<DegradeInput>,
 ) -> Vec<Command> {
     let mut commands = Vec::new();
     for report in reports {
@@ -69,11 +55,12 @@ pub fn against_lag(
         let reason = if !catalog.node(report.replica).is_some_and(|node| node.is_online()) {
             "its leaf is offline".to_owned()
         } else {
-            let decided = degrader.degrade(&input(report, partition, catalog, now, evidence));
-            if decided.choice == DegradeChoice::Wait {
+            let question = input(report, partition, catalog, now, evidence);
+            let Answer { verdict, policy } = degrader.ask(DegradeInput { wall_ms, ..question });
+            if verdict.choice == DegradeChoice::Wait {
                 continue;
             }
-            format!("{} ({})", decided.reason, decided.policy)
+            format!("{} ({policy})", verdict.reason)
         };
         commands.push(Command::SetSyncState {
             partition: report.partition,
@@ -102,7 +89,6 @@ fn input(
     let unseen = || NodeEvidence::answering(report.replica.0, NodeRole::Leaf);
     DegradeInput {
         now_ms: now.as_millis(),
-        settings: baton_policy::Settings::default(),
         seed: crate::plan::seed(catalog, report.partition),
         database: catalog
             .database_by_id(report.partition.database)
@@ -119,5 +105,6 @@ fn input(
         copies_left: count(left.len()),
         groups_left: count(left.iter().map(|node| group_of(*node)).collect::<BTreeSet<_>>().len()),
         replica: evidence.get(&report.replica).cloned().unwrap_or_else(unseen),
+        ..DegradeInput::default()
     }
 }

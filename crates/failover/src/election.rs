@@ -14,9 +14,10 @@ use baton_catalog::Catalog;
 use baton_detector::Observation;
 use baton_model::limits::CONSENSUS_ELECTION_TIMEOUT_MS;
 use baton_model::{Instant, NodeId, NodeRole};
-use baton_policy::{ElectionChoice, ElectionInput, ElectionVerdict, NodeEvidence, VoterView};
+use baton_policy::{ElectionChoice, ElectionInput, NodeEvidence, Vitals, VoterView};
 
-use crate::evidence::evidence;
+use crate::ask::{Answer, Ask};
+use crate::evidence::{Known, evidence, vitals};
 
 /// After its start, a member listens this long for a living master aggregator.
 const LISTEN: Duration = Duration::from_millis(1000);
@@ -42,12 +43,8 @@ pub struct Standing<'a> {
     pub unled_ms: u64,
     /// The last index of its log.
     pub log_index: u64,
-}
-
-/// Asks the `election` decision point.
-pub trait Elector {
-    /// Whether to campaign now. The host sees to it that this is a valid verdict.
-    fn elect(&mut self, input: &ElectionInput) -> ElectionVerdict;
+    /// What it would say of itself in a pong now.
+    pub vitals: Vitals,
 }
 
 /// Who wants this member to campaign, and why.
@@ -97,7 +94,8 @@ impl Campaigner {
         standing: Standing<'_>,
         catalog: &Catalog,
         observation: &Observation,
-        elector: &mut dyn Elector,
+        known: &Known,
+        elector: &mut dyn Ask<ElectionInput>,
     ) -> Option<Call> {
         if standing.is_leader || !standing.voters.contains(&standing.me) {
             *self = Self::new(now);
@@ -115,7 +113,7 @@ impl Campaigner {
         // Never this member: while it leads it is not here, and it names itself only then.
         let call = match self.last_master {
             Some(master) => self
-                .ask(now, standing, catalog, observation, master, elector)
+                .ask(now, standing, catalog, observation, known, master, elector)
                 .or_else(|| self.ceiling(now, standing, catalog)),
             None => self.start_up(now, standing),
         }?;
@@ -153,14 +151,16 @@ impl Campaigner {
         standing: Standing<'_>,
         catalog: &Catalog,
         observation: &Observation,
+        known: &Known,
         master: NodeId,
-        elector: &mut dyn Elector,
+        elector: &mut dyn Ask<ElectionInput>,
     ) -> Option<Call> {
         let me = standing.me;
         // Of one that is not observed nothing is known but what the control group says of it.
-        let master_evidence = observation
-            .of(master)
-            .map_or_else(|| NodeEvidence::answering(master.0, NodeRole::Aggregator), evidence);
+        let master_evidence = observation.of(master).map_or_else(
+            || NodeEvidence::answering(master.0, NodeRole::Aggregator),
+            |seen| evidence(seen, known),
+        );
         let others: Vec<VoterView> = catalog
             .aggregators()
             .filter(|node| node.is_voter() && node.id != me && node.id != master)
@@ -174,6 +174,8 @@ impl Campaigner {
                     reachable,
                     sees_master: sighting.map(|w| w.misses <= 2 && w.refusals == 0 && w.timeouts == 0),
                     log_index: seen.and_then(|seen| seen.report).map_or(0, |report| report.log_index),
+                    last_pong_age_ms: seen.and_then(|seen| seen.last_pong_age_ms).map(u64::from),
+                    vitals: seen.and_then(|seen| seen.report).map(|report| vitals(&report.vitals)),
                 }
             })
             .collect();
@@ -182,13 +184,15 @@ impl Campaigner {
             .iter()
             .filter(|other| other.reachable && (other.log_index, me.0) > (standing.log_index, other.node))
             .count();
-        let verdict = elector.elect(&ElectionInput {
+        let Answer { verdict, .. } = elector.ask(ElectionInput {
             now_ms: observation.at.as_millis(),
+            wall_ms: known.wall_ms,
             heartbeat_interval_ms: u64::from(observation.interval_ms),
             observer_late_ms: u64::from(observation.observer_late_ms),
             settings: baton_policy::Settings::default(),
             seed: observation.at.0,
             self_node: me.0,
+            self_vitals: standing.vitals,
             rank: u32::try_from(rank).unwrap_or(u32::MAX),
             election_timeout_ms: election_timeout_ms(catalog),
             term: standing.term,

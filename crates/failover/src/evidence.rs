@@ -1,18 +1,74 @@
 //! Between the detector and the policies: evidence as a policy is told it, and what its verdicts come to.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use baton_catalog::Catalog;
-use baton_detector::{Evidence, Health as Felt, Observation};
+use baton_catalog::{Catalog, Node};
+use baton_detector::{Evidence, Health as Felt, Observation, Vitals as Told};
 use baton_model::{Incarnation, Instant, NodeId, NodeState, StoreId};
 use baton_policy::{DetectionInput, Health, NodeEvidence, NodeVerdict, Vitals, Witness};
 
 use crate::sight::{NodeSight, Sight};
 
+/// What is known of nodes beside what is observed of them, at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Known {
+    /// The wall clock, in milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// What the catalog says of each.
+    pub nodes: Arc<BTreeMap<NodeId, Entry>>,
+}
+
+/// What the catalog says of a node, as far as evidence tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Entry {
+    /// The availability group of a leaf; 0 of an aggregator.
+    pub group: u32,
+    /// Until when it is marked as being worked on, by the wall clock in milliseconds; 0 if it is not.
+    pub maintained_until_ms: u64,
+}
+
+impl Known {
+    /// What a catalog says.
+    #[must_use]
+    pub fn of(catalog: &Catalog, wall_ms: u64) -> Self {
+        let entry = |node: &Node| {
+            let group = node.availability_group.unwrap_or(0);
+            (node.id, Entry { group, maintained_until_ms: maintained_until_ms(node) })
+        };
+        Self { wall_ms, nodes: Arc::new(catalog.nodes().map(entry).collect()) }
+    }
+
+    fn of_node(&self, node: NodeId) -> (u32, bool) {
+        let entry = self.nodes.get(&node).copied().unwrap_or_default();
+        (entry.group, entry.maintained_until_ms > self.wall_ms)
+    }
+}
+
+/// Until when a node is marked as being worked on, by the wall clock in milliseconds; 0 if it is not.
+pub(crate) fn maintained_until_ms(_node: &Node) -> u64 {
+    0
+}
+
+/// What a node says of itself, as a policy is told it.
+#[must_use]
+pub fn vitals(told: &Told) -> Vitals {
+    Vitals {
+        loop_delay_ms: u64::from(told.loop_delay_ms),
+        fsync_ms: u64::from(told.fsync_ms),
+        syncing_ms: u64::from(told.syncing_ms),
+        apply_backlog: told.apply_backlog,
+        free_disk_bytes: told.free_disk_bytes,
+    }
+}
+
 /// The evidence of one node, as a policy is told it.
 #[must_use]
-pub fn evidence(seen: &Evidence) -> NodeEvidence {
+pub fn evidence(seen: &Evidence, known: &Known) -> NodeEvidence {
+    let (group, in_maintenance) = known.of_node(seen.node);
     NodeEvidence {
+        group,
         misses: seen.misses,
         refusals: seen.refusals,
         timeouts: seen.timeouts,
@@ -21,12 +77,7 @@ pub fn evidence(seen: &Evidence) -> NodeEvidence {
         rtt_mean_us: u64::from(seen.rtt_mean_us),
         rtt_deviation_us: u64::from(seen.rtt_deviation_us),
         pong_intervals_ms: seen.pong_intervals_ms.clone(),
-        vitals: seen.report.map(|report| Vitals {
-            loop_delay_ms: u64::from(report.vitals.loop_delay_ms),
-            fsync_ms: u64::from(report.vitals.fsync_ms),
-            apply_backlog: report.vitals.apply_backlog,
-            free_disk_bytes: report.vitals.free_disk_bytes,
-        }),
+        vitals: seen.report.map(|report| vitals(&report.vitals)),
         witnesses: seen
             .witnesses
             .iter()
@@ -39,7 +90,7 @@ pub fn evidence(seen: &Evidence) -> NodeEvidence {
             })
             .collect(),
         flaps_last_hour: seen.flaps_last_hour,
-        in_maintenance: false,
+        in_maintenance,
         previous: match seen.health {
             Felt::Healthy => Health::Healthy,
             Felt::Suspect => Health::Suspect,
@@ -52,13 +103,14 @@ pub fn evidence(seen: &Evidence) -> NodeEvidence {
 
 /// What the `detection` decision point is asked about an observation; the settings are the binding's.
 #[must_use]
-pub fn detection_input(observation: &Observation) -> DetectionInput {
+pub fn detection_input(observation: &Observation, known: &Known) -> DetectionInput {
     DetectionInput {
         now_ms: observation.at.as_millis(),
+        wall_ms: known.wall_ms,
         heartbeat_interval_ms: u64::from(observation.interval_ms),
         observer_late_ms: u64::from(observation.observer_late_ms),
         seed: observation.at.0,
-        nodes: observation.nodes.iter().map(evidence).collect(),
+        nodes: observation.nodes.iter().map(|seen| evidence(seen, known)).collect(),
         ..DetectionInput::default()
     }
 }
@@ -79,10 +131,11 @@ pub struct FailedSince(BTreeMap<NodeId, Instant>);
 
 impl FailedSince {
     /// Takes in the verdicts of one moment.
-    pub fn note(&mut self, at: Instant, verdicts: &[NodeVerdict]) {
-        let failed = |node: &NodeId| verdicts.iter().any(|v| v.node == node.0 && v.health == Health::Failed);
+    pub fn note<V: Borrow<NodeVerdict>>(&mut self, at: Instant, verdicts: &[V]) {
+        let verdicts = || verdicts.iter().map(Borrow::borrow);
+        let failed = |node: &NodeId| verdicts().any(|v| v.node == node.0 && v.health == Health::Failed);
         self.0.retain(|node, _| failed(node));
-        for verdict in verdicts.iter().filter(|verdict| verdict.health == Health::Failed) {
+        for verdict in verdicts().filter(|verdict| verdict.health == Health::Failed) {
             self.0.entry(NodeId(verdict.node)).or_insert(at);
         }
     }
@@ -117,12 +170,20 @@ impl Learned {
     }
 }
 
+/// A node whose ping took at most this many intervals is heard.
+const HEARD_MISSES_MAX: u32 = 2;
+
 impl Sight {
     /// What failover needs to know of an observation that was judged. The positions are for the caller to add.
     #[must_use]
-    pub fn of(observation: &Observation, verdicts: &[NodeVerdict], failed: &FailedSince) -> Self {
+    pub fn of<V: Borrow<NodeVerdict>>(
+        observation: &Observation,
+        verdicts: &[V],
+        failed: &FailedSince,
+        known: &Known,
+    ) -> Self {
         let verdicts: BTreeMap<u64, &NodeVerdict> =
-            verdicts.iter().map(|verdict| (verdict.node, verdict)).collect();
+            verdicts.iter().map(Borrow::borrow).map(|verdict| (verdict.node, verdict)).collect();
         let nodes = observation.nodes.iter().map(|seen| {
             let verdict = verdicts.get(&seen.node.0);
             let before = |age: u32| Instant(observation.at.0.saturating_sub(u64::from(age) * 1000));
@@ -136,9 +197,15 @@ impl Sight {
                 asked_at: seen.asked_age_ms.map(before),
                 rtt_mean_us: u64::from(seen.rtt_mean_us),
                 flaps_last_hour: seen.flaps_last_hour,
+                is_heard: seen.misses <= HEARD_MISSES_MAX
+                    && seen.refusals == 0
+                    && seen.timeouts == 0
+                    && !seen.connection_lost,
+                vitals: seen.report.map(|report| vitals(&report.vitals)),
+                in_maintenance: known.of_node(seen.node).1,
             };
             (seen.node, sight)
         });
-        Self { now: observation.at, nodes: nodes.collect(), ..Self::default() }
+        Self { now: observation.at, wall_ms: known.wall_ms, nodes: nodes.collect(), ..Self::default() }
     }
 }

@@ -18,29 +18,35 @@
 //! Not here: the evidence and its judgement (`detector`, the `detection` policy), and the proposing of commands.
 //! [`detection_input`] and [`Sight::of`] only carry them from one to the other.
 
+mod ask;
 mod cells;
 mod degrade;
 mod election;
 mod evidence;
-mod grace;
+mod layout;
 mod orphans;
 mod placement;
 mod plan;
 mod problem;
 mod rebalance;
 mod redundancy;
+mod rejoin;
 mod sight;
+mod stages;
 mod steps;
 
-pub use degrade::{Degraded, Degrader, LagReport, against_lag};
-pub use election::{Call, Campaigner, Elector, Standing};
-pub use evidence::{FailedSince, Learned, detection_input, evidence, felt};
-pub use grace::Graces;
+pub use ask::{Answer, Ask};
+pub use degrade::{LagReport, against_lag};
+pub use election::{Call, Campaigner, Standing};
+pub use evidence::{FailedSince, Known, Learned, detection_input, evidence, felt, vitals};
+pub use layout::Placer;
 pub use orphans::{may_clear, orphans};
 pub use placement::{NoPlace, pair_of, placement};
-pub use plan::{Chosen, Plan, Promoter};
+pub use plan::Plan;
 pub use problem::{Problem, problems};
 pub use rebalance::{NoPlan, Wishes, rebalance};
 pub use redundancy::restore_redundancy;
-pub use sight::{NodeSight, Sight};
+pub use rejoin::Returns;
+pub use sight::{HeldBack, NodeSight, Sight};
+pub use stages::maintenance_input;
 pub use steps::{Next, check, copies_left, next};

@@ -9,8 +9,10 @@ use std::fmt;
 
 use baton_catalog::{Catalog, InstancePlacement};
 use baton_model::NodeId;
+use baton_policy::Present;
 
-use crate::cells::{Cell, Loads, Present, cells, group, is_load_balanced, lay_out};
+use crate::cells::{Cell, cells, group, is_load_balanced};
+use crate::layout::{Placer, Task};
 
 /// Why a database cannot be placed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,15 +43,17 @@ pub fn pair_of(catalog: &Catalog, leaf: NodeId) -> Option<NodeId> {
     other.get(position % other.len().max(1)).map(|node| node.id)
 }
 
-/// A place for each of these partitions. Only leaves that are online get primaries; a pair that is offline gets its
+/// A place for each partition of a new database. Only leaves that are online get primaries; a pair that is offline gets its
 /// replica all the same, and catches up when it returns.
 ///
 /// # Errors
 /// [`NoPlace`].
 pub fn placement(
     catalog: &Catalog,
+    database: &str,
     partitions: u32,
     redundancy: u64,
+    placer: &mut Placer<'_>,
 ) -> Result<Vec<InstancePlacement>, NoPlace> {
     let is_online = |leaf: &NodeId| catalog.node(*leaf).is_some_and(|node| node.is_online());
     let mut usable: Vec<Cell> = cells(catalog, redundancy, &BTreeSet::new());
@@ -62,8 +66,9 @@ pub fn placement(
     if is_load_balanced(catalog) && usable.iter().any(whole) {
         usable.retain(whole);
     }
-    let nothing = vec![Present::default(); partitions as usize];
-    let places = lay_out(&usable, &nothing, &Loads::new()).ok_or(NoPlace::NoLeaf)?;
+    let partitions = vec![Present::default(); partitions as usize];
+    let task = Task { database, id: None, count_others: false, partitions };
+    let places = placer.lay_out(catalog, task, &usable).ok_or(NoPlace::NoLeaf)?;
     let places = places.into_iter().map(|place| InstancePlacement {
         primary: place.primary,
         replicas: place.leaves.into_iter().filter(|leaf| *leaf != place.primary).collect(),

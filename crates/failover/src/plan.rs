@@ -7,25 +7,9 @@ use baton_catalog::{Catalog, Command};
 use baton_model::{NodeId, PartitionId, SyncState};
 use baton_policy::{Candidate, PromotionInput};
 
+use crate::ask::{Answer, Ask};
 use crate::problem::Problem;
 use crate::sight::Sight;
-
-/// What the `promotion` policy chose.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Chosen {
-    /// The candidates, best first.
-    pub ranking: Vec<u64>,
-    /// Why.
-    pub reason: String,
-    /// Who decided: the module's name.
-    pub policy: String,
-}
-
-/// Asks the `promotion` decision point.
-pub trait Promoter {
-    /// Ranks the candidates of one partition. Never empty, never somebody who was not offered: the host sees to it.
-    fn promote(&mut self, input: &PromotionInput) -> Chosen;
-}
 
 /// Commands in the order in which they are proposed, as one entry.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -54,7 +38,7 @@ impl Plan {
         catalog: &Catalog,
         sight: &Sight,
         noted: &BTreeSet<PartitionId>,
-        promoter: &mut dyn Promoter,
+        promoter: &mut dyn Ask<PromotionInput>,
     ) -> Self {
         let mut plan = Self::default();
         let is_offline =
@@ -127,7 +111,7 @@ impl Plan {
         catalog: &Catalog,
         sight: &Sight,
         held: &mut BTreeMap<NodeId, u32>,
-        promoter: &mut dyn Promoter,
+        promoter: &mut dyn Ask<PromotionInput>,
     ) {
         let Some(known) = catalog.partition(partition) else { return };
         let group_of = |node| catalog.node(node).and_then(|n| n.availability_group).unwrap_or(0);
@@ -145,11 +129,14 @@ impl Plan {
                         .map_or(u64::MAX, |pong| sight.now.since(pong).as_millis() as u64),
                     rtt_mean_us: seen.map_or(0, |seen| seen.rtt_mean_us),
                     flaps_last_hour: seen.map_or(0, |seen| seen.flaps_last_hour),
+                    vitals: seen.and_then(|seen| seen.vitals),
+                    in_maintenance: seen.is_some_and(|seen| seen.in_maintenance),
                 }
             })
             .collect();
         let input = PromotionInput {
             now_ms: sight.now.as_millis(),
+            wall_ms: sight.wall_ms,
             settings: baton_policy::Settings::default(),
             seed: seed(catalog, partition),
             database: catalog
@@ -160,9 +147,10 @@ impl Plan {
             failed_group: group_of(known.primary),
             candidates: offered,
         };
-        let chosen = promoter.promote(&input);
+        let Answer { verdict, policy } = promoter.ask(input);
         // S8: taken only if it was offered.
-        let Some(to) = chosen.ranking.iter().map(|node| NodeId(*node)).find(|node| candidates.contains(node))
+        let Some(to) =
+            verdict.ranking.iter().map(|node| NodeId(*node)).find(|node| candidates.contains(node))
         else {
             return;
         };
@@ -171,7 +159,7 @@ impl Plan {
             partition,
             epoch: known.epoch,
             to,
-            reason: format!("{} ({})", chosen.reason, chosen.policy),
+            reason: format!("{} ({policy})", verdict.reason),
         });
     }
 }

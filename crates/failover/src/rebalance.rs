@@ -12,8 +12,10 @@ use std::fmt;
 
 use baton_catalog::{Catalog, Database, NewStep, Partition, PlanAction};
 use baton_model::{NodeId, ReplicationMode};
+use baton_policy::Present;
 
-use crate::cells::{Cell, Loads, Place, Present, cells, lay_out};
+use crate::cells::{Cell, cells};
+use crate::layout::{Place, Placer, Task};
 use crate::redundancy::restore_redundancy;
 
 /// What is wanted beside balance.
@@ -54,7 +56,12 @@ pub(crate) const DROP: u32 = 3;
 ///
 /// # Errors
 /// [`NoPlan`].
-pub fn rebalance(catalog: &Catalog, database: &Database, wishes: &Wishes) -> Result<Vec<NewStep>, NoPlan> {
+pub fn rebalance(
+    catalog: &Catalog,
+    database: &Database,
+    wishes: &Wishes,
+    placer: &mut Placer<'_>,
+) -> Result<Vec<NewStep>, NoPlan> {
     if database.replication == ReplicationMode::Async {
         return of_async(catalog, database, wishes);
     }
@@ -83,26 +90,22 @@ pub fn rebalance(catalog: &Catalog, database: &Database, wishes: &Wishes) -> Res
     let present: Vec<Present> = moved
         .iter()
         .map(|partition| Present {
-            leaves: partition.instances().filter(|leaf| !wishes.without.contains(leaf)).collect(),
-            primary: Some(partition.primary),
+            leaves: partition
+                .instances()
+                .filter(|leaf| !wishes.without.contains(leaf))
+                .map(|n| n.0)
+                .collect(),
+            primary: Some(partition.primary.0),
         })
         .collect();
-    let loads = if wishes.full { loads(catalog, database) } else { Loads::new() };
-    let places = lay_out(&usable, &present, &loads).ok_or(NoPlan::NoLeaf)?;
+    let task = Task {
+        database: &database.name,
+        id: Some(database.id),
+        count_others: wishes.full,
+        partitions: present,
+    };
+    let places = placer.lay_out(catalog, task, &usable).ok_or(NoPlan::NoLeaf)?;
     Ok(steps(&moved, &places))
-}
-
-/// What leaves have of other databases.
-fn loads(catalog: &Catalog, than: &Database) -> Loads {
-    let mut loads = Loads::new();
-    for partition in catalog.partitions().filter(|partition| partition.id.database != than.id) {
-        for leaf in partition.instances() {
-            let load = loads.entry(leaf).or_default();
-            load.0 += 1;
-            load.1 += usize::from(leaf == partition.primary);
-        }
-    }
-    loads
 }
 
 /// The way from where instances are to where they are to be.

@@ -1,11 +1,12 @@
 //! What the master aggregator sees of its nodes at one moment: the judged evidence, as far as failover needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_catalog::Catalog;
 use baton_model::{Incarnation, Instant, Lsn, NodeId, PartitionId, StoreId};
-use baton_policy::Health;
+use baton_policy::{Health, Vitals};
 
 /// One node, as seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +29,12 @@ pub struct NodeSight {
     pub rtt_mean_us: u64,
     /// How often it failed and came back within the last hour.
     pub flaps_last_hour: u32,
+    /// Whether it answered within the last two intervals, and no connection failed since.
+    pub is_heard: bool,
+    /// What it said of itself last.
+    pub vitals: Option<Vitals>,
+    /// Whether an operator marked it as being worked on.
+    pub in_maintenance: bool,
 }
 
 /// All nodes, as seen.
@@ -35,6 +42,8 @@ pub struct NodeSight {
 pub struct Sight {
     /// Now, by the observer's clock.
     pub now: Instant,
+    /// Now, by the observer's wall clock, in milliseconds since 1970 UTC.
+    pub wall_ms: u64,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, NodeSight>,
     /// Until when a leaf that is lent nothing more may still show what it reads (`baton-detector` has the arithmetic).
@@ -46,8 +55,17 @@ pub struct Sight {
     pub positions: Arc<BTreeMap<(NodeId, PartitionId), Lsn>>,
     /// Since when the observer's catalog says of each node what it says now ([`Learned`](crate::Learned)).
     pub learned: BTreeMap<NodeId, Instant>,
-    /// Leaves that answer again and are not to be used yet, because they failed too often ([`crate::Graces`]).
-    pub held_back: BTreeMap<NodeId, Duration>,
+    /// Leaves that answer again and are not to be used yet, as the `rejoin` policy decided ([`crate::Returns`]).
+    pub held_back: BTreeMap<NodeId, HeldBack>,
+}
+
+/// Why a leaf that answers again is not used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldBack {
+    /// For how long it will be, as far as can be told; None if no time helps.
+    pub left: Option<Duration>,
+    /// Why, and who decided.
+    pub reason: String,
 }
 
 impl Sight {
@@ -67,6 +85,44 @@ impl Sight {
     pub fn is_news(&self, node: NodeId) -> bool {
         let asked_at = self.nodes.get(&node).and_then(|seen| seen.asked_at);
         self.learned.get(&node).is_none_or(|learned| asked_at.is_some_and(|asked| asked > *learned))
+    }
+
+    /// Takes for healthy, whatever its policy says, every leaf that answers and that alone could serve something: it
+    /// serves what nobody who is well could take over, or nobody serves what it may. Nothing can be won by giving it up
+    /// (S8): a policy that calls everybody failed would stop the cluster.
+    pub fn spare(&mut self, catalog: &Catalog) {
+        let doubted: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(_, seen)| seen.health != Health::Healthy && seen.is_heard)
+            .map(|(node, _)| *node)
+            .collect();
+        if doubted.is_empty() {
+            return;
+        }
+        let mut spared = BTreeSet::new();
+        for partition in catalog.partitions() {
+            let serving = catalog.serving(partition.id).map(|node| node.id);
+            if let Some(primary) = serving.filter(|primary| doubted.contains(primary)) {
+                if !partition.promotable().any(|replica| self.is_well(replica)) {
+                    spared.insert(primary);
+                }
+            } else if serving.is_none() {
+                let may = std::iter::once(partition.primary)
+                    .filter(|_| partition.has_able_primary())
+                    .chain(partition.promotable());
+                let may: Vec<NodeId> = may.collect();
+                if !may.iter().any(|node| self.is_well(*node)) {
+                    spared.extend(may.into_iter().filter(|node| doubted.contains(node)));
+                }
+            }
+        }
+        for node in spared {
+            if let Some(seen) = self.nodes.get_mut(&node) {
+                seen.health = Health::Healthy;
+                seen.failed_at = None;
+            }
+        }
     }
 
     /// Whether a node is judged failed.

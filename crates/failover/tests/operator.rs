@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_catalog::{Command, Database, NewStep, PlanAction, PlanKind, PlanStep, StepStatus};
 use baton_failover::{
-    Graces, Next, Wishes, check, copies_left, may_clear, next, orphans, pair_of, placement, rebalance,
-    restore_redundancy,
+    HeldBack, Next, Returns, Wishes, check, copies_left, may_clear, next, orphans, pair_of, placement,
+    rebalance, restore_redundancy,
 };
-use baton_model::{InstanceRole, NodeId, PartitionId, ReplicationMode, SyncState};
-use baton_policy::Health;
+use baton_model::{InstanceRole, NodeId, NodeRole, PartitionId, ReplicationMode, SyncState};
+use baton_policy::{Health, NodeEvidence};
 use proptest::prelude::*;
 
-use self::world::World;
+use self::world::{Native, World};
 
 /// A plan's end comes within so many turns.
 const TURNS: usize = 20_000;
@@ -29,7 +29,7 @@ fn wishes(without: &[NodeId]) -> Wishes {
 
 fn plan(world: &World, without: &[NodeId]) -> Vec<NewStep> {
     let database = database(world);
-    let steps = rebalance(&world.catalog, &database, &wishes(without)).expect("it can be done");
+    let steps = rebalance(&world.catalog, &database, &wishes(without), placer!()).expect("it can be done");
     assert_eq!(check(&world.catalog, &database, &wishes(without).without, &steps), Ok(()), "{steps:?}");
     steps
 }
@@ -402,7 +402,7 @@ fn a_database_whose_replicas_are_never_in_sync_keeps_its_primaries() {
     world.add_leaf(1);
     world.add_leaf(2);
     assert_eq!(plan(&world, &[]), vec![]);
-    let stuck = rebalance(&world.catalog, &database(&world), &wishes(&[NodeId(2)]));
+    let stuck = rebalance(&world.catalog, &database(&world), &wishes(&[NodeId(2)]), placer!());
     assert!(stuck.is_err_and(|why| why.to_string().contains("ASYNC REPLICATION")));
 }
 
@@ -410,14 +410,14 @@ fn a_database_whose_replicas_are_never_in_sync_keeps_its_primaries() {
 fn other_databases_count_if_they_are_to() {
     let mut world = World::new(3, 3, 2);
     world.create(1, ReplicationMode::Sync);
-    let places = placement(&world.catalog, 1, 2).expect("there are leaves");
+    let places = placement(&world.catalog, "aa", 1, 2, placer!()).expect("there are leaves");
     let (name, if_not_exists) = ("aa".into(), false);
     let (replication, durability) = (ReplicationMode::Sync, baton_model::Durability::Sync);
     let create = Command::CreateDatabase { name, if_not_exists, replication, durability, placements: places };
     world.apply(&create).expect("there is none yet");
     assert_eq!(plan(&world, &[]), vec![], "each by itself is as even as can be");
     let full = Wishes { full: true, ..Wishes::default() };
-    let steps = rebalance(&world.catalog, &database(&world), &full).expect("it can be done");
+    let steps = rebalance(&world.catalog, &database(&world), &full, placer!()).expect("it can be done");
     assert!(!steps.is_empty(), "one of the two goes elsewhere");
 }
 
@@ -562,19 +562,60 @@ fn a_leaf_that_fails_again_and_again_is_used_later_and_later_unless_it_is_needed
     let leaf = if primary == NodeId(2) { NodeId(3) } else { NodeId(2) };
     failed(&mut world, leaf);
     for (flaps, seconds) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (7, 30), (60, 30)] {
-        let mut graces = Graces::default();
+        let mut returns = Returns::default();
         world.answers(leaf);
         world.sight.nodes.get_mut(&leaf).expect("it is seen").flaps_last_hour = flaps;
-        let held = graces.look(&world.catalog, &world.sight);
-        assert_eq!(held.get(&leaf).copied().unwrap_or_default(), second * seconds, "{flaps}");
+        let held = held_back(&mut returns, &world);
+        let left = held.get(&leaf).and_then(|held| held.left).unwrap_or_default();
+        assert_eq!(left, second * seconds, "{flaps}");
         world.pass(second * seconds);
         world.answers(leaf);
-        assert!(graces.look(&world.catalog, &world.sight).is_empty(), "{flaps}");
+        assert!(held_back(&mut returns, &world).is_empty(), "{flaps}");
     }
-    let mut graces = Graces::default();
-    assert!(!graces.look(&world.catalog, &world.sight).is_empty());
+    let mut returns = Returns::default();
+    assert!(!held_back(&mut returns, &world).is_empty());
     failed(&mut world, primary);
-    assert!(graces.look(&world.catalog, &world.sight).is_empty(), "nobody else can serve");
+    assert!(held_back(&mut returns, &world).is_empty(), "nobody else can serve");
+}
+
+/// A policy that calls everybody failed stops no cluster (S8).
+#[test]
+fn a_leaf_that_answers_is_not_given_up_where_nobody_else_could_serve() {
+    let mut world = World::new(1, 1, 2);
+    world.create(2, ReplicationMode::Sync);
+    let (first, second) = (NodeId(2), NodeId(3));
+    for leaf in [first, second] {
+        world.answers(leaf);
+    }
+    let judge = |world: &mut World, leaf: NodeId, health: Health, is_heard: bool| {
+        let seen = world.sight.nodes.get_mut(&leaf).expect("it is seen");
+        (seen.health, seen.is_heard) = (health, is_heard);
+    };
+    let spared = |world: &World| {
+        let mut sight = world.sight.clone();
+        sight.spare(&world.catalog);
+        [first, second].map(|leaf| sight.is_well(leaf))
+    };
+    judge(&mut world, first, Health::Failed, true);
+    assert_eq!(spared(&world), [false, true], "its pair takes over");
+    judge(&mut world, second, Health::Failed, true);
+    assert_eq!(spared(&world), [true, true], "nothing would serve");
+    judge(&mut world, second, Health::Failed, false);
+    assert_eq!(spared(&world), [true, false], "who does not answer has failed");
+    judge(&mut world, second, Health::Healthy, true);
+    judge(&mut world, first, Health::Suspect, true);
+    failed(&mut world, second);
+    judge(&mut world, second, Health::Failed, false);
+    assert_eq!(spared(&world), [true, false], "whom nobody else can replace takes over, suspect or not");
+}
+
+/// What classic holds back.
+fn held_back(returns: &mut Returns, world: &World) -> BTreeMap<NodeId, HeldBack> {
+    let of = |node: NodeId| {
+        let flaps_last_hour = world.sight.nodes.get(&node)?.flaps_last_hour;
+        Some(NodeEvidence { flaps_last_hour, ..NodeEvidence::answering(node.0, NodeRole::Leaf) })
+    };
+    returns.look(&world.catalog, &world.sight, &of, &mut Native)
 }
 
 proptest! {

@@ -219,7 +219,7 @@ proptest! {
             }
         }
         let online = world.catalog.leaves().filter(|leaf| leaf.is_online()).count();
-        let Ok(placements) = placement(&world.catalog, partitions, redundancy) else {
+        let Ok(placements) = placement(&world.catalog, "db", partitions, redundancy, placer!()) else {
             prop_assert_eq!(online, 0);
             return Ok(());
         };

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use baton_catalog::{Command, Reply};
-use baton_failover::{Degraded, Degrader, LagReport, against_lag};
+use baton_failover::{Answer, Ask, LagReport, against_lag};
 use baton_model::{Durability, Epoch, Incarnation, NodeId, ReplicationMode, StoreId, SyncState};
-use baton_policy::{Classic, DegradeInput, Health, Policy};
+use baton_policy::{Classic, DegradeInput, DegradeVerdict, Health, Policy};
 use goldenscript::{ArgumentConsumer, Context, Runner};
 
 use self::world::{Answers, World};
@@ -134,6 +134,7 @@ impl Runner for Story {
                     &[report],
                     &world.catalog,
                     world.sight.now,
+                    0,
                     &BTreeMap::new(),
                     &mut Tell(&mut text),
                 ) {
@@ -189,17 +190,17 @@ impl Runner for Story {
 /// Answers as classic, and tells what it was asked.
 struct Tell<'a>(&'a mut String);
 
-impl Degrader for Tell<'_> {
-    fn degrade(&mut self, input: &DegradeInput) -> Degraded {
-        let verdict = Classic.degrade(input);
-        let DegradeInput { partition, primary, silent_ms, waiting_writes, oldest_wait_ms, .. } = input;
+impl Ask<DegradeInput> for Tell<'_> {
+    fn ask(&mut self, input: DegradeInput) -> Answer<DegradeVerdict> {
+        let verdict = Classic.degrade(&input);
+        let DegradeInput { partition, primary, silent_ms, waiting_writes, oldest_wait_ms, .. } = &input;
         let _ = writeln!(
             self.0,
             "asked: {}_{partition} n{primary} waits for n{}, {silent_ms} ms, {waiting_writes} writes for {oldest_wait_ms} ms, \
              left {} copies in {} groups: {:?}",
             input.database, input.replica.node, input.copies_left, input.groups_left, verdict.choice
         );
-        Degraded { choice: verdict.choice, reason: verdict.reason, policy: "classic".into() }
+        Answer { verdict, policy: "classic".into() }
     }
 }
 

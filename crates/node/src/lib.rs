@@ -17,6 +17,7 @@ mod identity;
 mod leaf;
 mod local_sql;
 mod node;
+mod ring;
 mod server;
 mod tripwire;
 mod vitals;

@@ -17,7 +17,13 @@ fn node(id: u64) -> NodeEvidence {
         rtt_mean_us: 240,
         rtt_deviation_us: 60,
         pong_intervals_ms: vec![150; 32],
-        vitals: Some(Vitals { loop_delay_ms: 1, fsync_ms: 2, apply_backlog: 0, free_disk_bytes: 1 << 40 }),
+        vitals: Some(Vitals {
+            loop_delay_ms: 1,
+            fsync_ms: 2,
+            apply_backlog: 0,
+            free_disk_bytes: 1 << 40,
+            ..Default::default()
+        }),
         witnesses: [1, 2]
             .map(|observer| Witness { observer, misses: 0, refusals: 0, timeouts: 0, age_ms: 90 })
             .to_vec(),
@@ -34,7 +40,13 @@ fn detection(nodes: u64) -> DetectionInput {
 }
 
 fn election() -> ElectionInput {
-    let voter = |node| VoterView { node, reachable: true, sees_master: Some(true), log_index: 100 };
+    let voter = |node| VoterView {
+        node,
+        reachable: true,
+        sees_master: Some(true),
+        log_index: 100,
+        ..Default::default()
+    };
     ElectionInput {
         now_ms: 60_000,
         heartbeat_interval_ms: 150,
@@ -50,6 +62,7 @@ fn election() -> ElectionInput {
         campaigns: 0,
         since_last_campaign_ms: None,
         unled_ms: 0,
+        ..Default::default()
     }
 }
 
@@ -62,6 +75,7 @@ fn promotion() -> PromotionInput {
         last_pong_age_ms: 40,
         rtt_mean_us: 240,
         flaps_last_hour: 0,
+        ..Default::default()
     };
     PromotionInput {
         now_ms: 60_000,
@@ -72,6 +86,7 @@ fn promotion() -> PromotionInput {
         failed_primary: 1,
         failed_group: 1,
         candidates: vec![candidate(3), candidate(4)],
+        ..Default::default()
     }
 }
 

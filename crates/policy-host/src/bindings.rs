@@ -12,18 +12,14 @@ mod generated {
 }
 
 pub(crate) use generated::baton::policy::{log, types};
-pub(crate) use generated::exports::baton::policy::{degrade, detection, election, manifest, promotion};
+pub(crate) use generated::exports::baton::policy::{
+    degrade, detection, election, maintenance, manifest, placement, promotion, rejoin, retry,
+};
 
-/// Names of the interfaces as components export and import them.
-pub(crate) mod names {
-    pub const MANIFEST: &str = "baton:policy/manifest@0.1.0";
-    pub const DETECTION: &str = "baton:policy/detection@0.1.0";
-    pub const ELECTION: &str = "baton:policy/election@0.1.0";
-    pub const PROMOTION: &str = "baton:policy/promotion@0.1.0";
-    pub const DEGRADE: &str = "baton:policy/degrade@0.1.0";
-    /// All that a component may import. `types` has no functions.
-    pub const IMPORTS: [&str; 2] = ["baton:policy/log@0.1.0", "baton:policy/types@0.1.0"];
-}
+/// The version of the interface, as components export and import it.
+pub(crate) const VERSION: &str = "0.1.0";
+/// All that a component may import. `types` has no functions.
+pub(crate) const IMPORTS: [&str; 2] = ["baton:policy/log@0.1.0", "baton:policy/types@0.1.0"];
 
 pub(crate) fn settings(settings: &native::Settings) -> Vec<(String, String)> {
     settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -60,8 +56,8 @@ impl From<types::Health> for native::Health {
 
 impl From<native::Vitals> for types::Vitals {
     fn from(vitals: native::Vitals) -> Self {
-        let native::Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes } = vitals;
-        Self { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes }
+        let native::Vitals { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes } = vitals;
+        Self { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes }
     }
 }
 
@@ -77,6 +73,7 @@ impl From<&native::NodeEvidence> for types::Evidence {
         Self {
             node: evidence.node,
             role: evidence.role.into(),
+            group: evidence.group,
             misses: evidence.misses,
             refusals: evidence.refusals,
             timeouts: evidence.timeouts,
@@ -99,6 +96,7 @@ impl From<&native::DetectionInput> for detection::Input {
     fn from(input: &native::DetectionInput) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             heartbeat_interval_ms: input.heartbeat_interval_ms,
             observer_late_ms: input.observer_late_ms,
             settings: settings(&input.settings),
@@ -117,8 +115,8 @@ impl From<detection::Verdict> for native::NodeVerdict {
 
 impl From<native::VoterView> for election::Voter {
     fn from(voter: native::VoterView) -> Self {
-        let native::VoterView { node, reachable, sees_master, log_index } = voter;
-        Self { node, reachable, sees_master, log_index }
+        let native::VoterView { node, reachable, sees_master, log_index, last_pong_age_ms, vitals } = voter;
+        Self { node, reachable, sees_master, log_index, last_pong_age_ms, vitals: vitals.map(Into::into) }
     }
 }
 
@@ -126,11 +124,13 @@ impl From<&native::ElectionInput> for election::Input {
     fn from(input: &native::ElectionInput) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             heartbeat_interval_ms: input.heartbeat_interval_ms,
             observer_late_ms: input.observer_late_ms,
             settings: settings(&input.settings),
             seed: input.seed,
             self_node: input.self_node,
+            self_vitals: input.self_vitals.into(),
             rank: input.rank,
             election_timeout_ms: input.election_timeout_ms,
             term: input.term,
@@ -163,6 +163,8 @@ impl From<&native::Candidate> for promotion::Candidate {
             last_pong_age_ms: candidate.last_pong_age_ms,
             rtt_mean_us: candidate.rtt_mean_us,
             flaps_last_hour: candidate.flaps_last_hour,
+            vitals: candidate.vitals.map(Into::into),
+            in_maintenance: candidate.in_maintenance,
         }
     }
 }
@@ -171,6 +173,7 @@ impl From<&native::PromotionInput> for promotion::Input {
     fn from(input: &native::PromotionInput) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             settings: settings(&input.settings),
             seed: input.seed,
             database: input.database.clone(),
@@ -193,6 +196,7 @@ impl From<&native::DegradeInput> for degrade::Input {
     fn from(input: &native::DegradeInput) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             settings: settings(&input.settings),
             seed: input.seed,
             database: input.database.clone(),
@@ -219,6 +223,168 @@ impl From<degrade::Verdict> for native::DegradeVerdict {
             degrade::Choice::Degrade => native::DegradeChoice::Degrade,
         };
         Self { choice, reason: verdict.reason }
+    }
+}
+
+impl From<&native::RejoinInput> for rejoin::Input {
+    fn from(input: &native::RejoinInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            leaf: (&input.leaf).into(),
+            answering_ms: input.answering_ms,
+            initial_grace_ms: input.initial_grace_ms,
+            maximum_grace_ms: input.maximum_grace_ms,
+            instances: input.instances,
+            needed_by: input.needed_by,
+            restarted: input.restarted,
+            disk_replaced: input.disk_replaced,
+            lost_tail: input.lost_tail,
+            group_leaves: input.group_leaves,
+            group_online: input.group_online,
+        }
+    }
+}
+
+impl From<rejoin::Verdict> for native::RejoinVerdict {
+    fn from(verdict: rejoin::Verdict) -> Self {
+        let choice = match verdict.choice {
+            rejoin::Choice::Attach => native::RejoinChoice::Attach,
+            rejoin::Choice::Later => native::RejoinChoice::Later,
+            rejoin::Choice::Refuse => native::RejoinChoice::Refuse,
+        };
+        Self { choice, left_ms: verdict.left_ms, reason: verdict.reason }
+    }
+}
+
+impl From<&native::Cell> for placement::Cell {
+    fn from(cell: &native::Cell) -> Self {
+        Self { leaves: cell.leaves.clone(), heads: cell.heads.clone() }
+    }
+}
+
+impl From<&native::LeafLoad> for placement::LeafLoad {
+    fn from(leaf: &native::LeafLoad) -> Self {
+        Self {
+            node: leaf.node,
+            group: leaf.group,
+            instances: leaf.instances,
+            primaries: leaf.primaries,
+            flaps_last_hour: leaf.flaps_last_hour,
+            vitals: leaf.vitals.map(Into::into),
+            in_maintenance: leaf.in_maintenance,
+        }
+    }
+}
+
+impl From<&native::Present> for placement::Present {
+    fn from(present: &native::Present) -> Self {
+        Self { leaves: present.leaves.clone(), primary: present.primary }
+    }
+}
+
+impl From<&native::PlacementInput> for placement::Input {
+    fn from(input: &native::PlacementInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            database: input.database.clone(),
+            is_new: input.is_new,
+            count_others: input.count_others,
+            cells: input.cells.iter().map(Into::into).collect(),
+            leaves: input.leaves.iter().map(Into::into).collect(),
+            partitions: input.partitions.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<placement::Verdict> for native::PlacementVerdict {
+    fn from(verdict: placement::Verdict) -> Self {
+        let place = |placement::Place { cell, primary }| native::Place { cell, primary };
+        Self { places: verdict.places.into_iter().map(place).collect(), reason: verdict.reason }
+    }
+}
+
+impl From<native::MaintenancePurpose> for maintenance::Purpose {
+    fn from(purpose: native::MaintenancePurpose) -> Self {
+        match purpose {
+            native::MaintenancePurpose::Restart => Self::Restart,
+            native::MaintenancePurpose::Stop => Self::Stop,
+            native::MaintenancePurpose::Start => Self::Start,
+        }
+    }
+}
+
+impl From<native::MaintainedNode> for maintenance::Maintained {
+    fn from(node: native::MaintainedNode) -> Self {
+        Self {
+            node: node.node,
+            role: node.role.into(),
+            group: node.group,
+            is_master: node.is_master,
+            is_voter: node.is_voter,
+            is_online: node.is_online,
+            instances: node.instances,
+            primaries: node.primaries,
+            last_copies: node.last_copies,
+            flaps_last_hour: node.flaps_last_hour,
+            in_maintenance: node.in_maintenance,
+        }
+    }
+}
+
+impl From<&native::MaintenanceInput> for maintenance::Input {
+    fn from(input: &native::MaintenanceInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            purpose: input.purpose.into(),
+            nodes: input.nodes.iter().copied().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<maintenance::Verdict> for native::MaintenanceVerdict {
+    fn from(verdict: maintenance::Verdict) -> Self {
+        let stage = |maintenance::Stage { nodes, reason }| native::MaintenanceStage { nodes, reason };
+        Self { stages: verdict.stages.into_iter().map(stage).collect(), reason: verdict.reason }
+    }
+}
+
+impl From<&native::RetryInput> for retry::Input {
+    fn from(input: &native::RetryInput) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: settings(&input.settings),
+            seed: input.seed,
+            database: input.database.clone(),
+            partition: input.partition,
+            uncertain: input.uncertain,
+            waited_ms: input.waited_ms,
+            buffer_ms: input.buffer_ms,
+            attempts: input.attempts,
+            waiting: input.waiting,
+            heirs: input.heirs,
+            awaited: input.awaited.as_ref().map(Into::into),
+            last: input.last.clone(),
+        }
+    }
+}
+
+impl From<retry::Verdict> for native::RetryVerdict {
+    fn from(verdict: retry::Verdict) -> Self {
+        let choice = match verdict.choice {
+            retry::Choice::Wait => native::RetryChoice::Wait,
+            retry::Choice::Fail => native::RetryChoice::Fail,
+        };
+        Self { choice, ask_again_ms: verdict.ask_again_ms, reason: verdict.reason }
     }
 }
 

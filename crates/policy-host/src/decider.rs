@@ -1,31 +1,22 @@
-//! Decides: asks the policy that is bound to a decision point, and native classic if that gives no valid answer; and
-//! lets no answer exceed a ceiling (S8).
+//! Decides: asks the policy that is bound to a question, and native classic if that gives no valid answer; and lets no
+//! answer exceed a ceiling (S8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use baton_policy::{
-    Classic, DecisionPoint, DegradeInput, DegradeVerdict, DetectionInput, ElectionInput, ElectionVerdict,
-    NodeVerdict, Policy, PromotionInput, PromotionVerdict, Settings, enforce_degrade_ceiling,
-    enforce_detection_ceiling,
-};
+use baton_policy::{Classic, DecisionPoint, DetectionInput};
 
-use crate::{CallError, CallLimits, CallStats, Module};
+use crate::exports::Sandboxed;
+use crate::shadow::{Shadow, ShadowReport};
+use crate::{Binding, Bindings, CallError, CallLimits, CallStats};
 
-/// A policy and the settings it is asked with.
-#[derive(Clone, Debug)]
-pub struct Binding {
-    /// The policy.
-    pub module: Arc<Module>,
-    /// Its settings; see [`Module::check`].
-    pub settings: Settings,
-}
-
-/// Which policy answers which decision point. A decision point that is not here is answered by native classic.
-pub type Bindings = BTreeMap<DecisionPoint, Binding>;
+/// A policy that gave no valid answer so often within [`QUARANTINE_WINDOW`] is not asked any more.
+pub const QUARANTINE_FAILURES: usize = 10;
+/// See [`QUARANTINE_FAILURES`].
+pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
 
 /// A verdict, and where it comes from. With the input it was made from, it is all there is to record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,10 +33,34 @@ pub struct Decision<T> {
     pub fallback: Option<String>,
 }
 
+/// A policy that has just been quarantined.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantined {
+    /// Its name.
+    pub module: String,
+    /// Its hash.
+    pub hash: String,
+    /// What it did last.
+    pub reason: String,
+}
+
 /// Decides. Shared by all threads; bindings change between two decisions, never within one.
 pub struct Decider {
     bindings: ArcSwap<Bindings>,
     limits: CallLimits,
+    /// Policies that are not asked, by hash.
+    quarantined: ArcSwap<BTreeSet<String>>,
+    failures: Mutex<Failures>,
+    shadow: Shadow,
+}
+
+/// Which policies failed lately.
+#[derive(Debug, Default)]
+struct Failures {
+    /// When each failed, by hash; at most [`QUARANTINE_FAILURES`] times.
+    at: BTreeMap<String, VecDeque<Instant>>,
+    /// Those that were quarantined here and of which nobody was told yet.
+    untold: Vec<Quarantined>,
 }
 
 impl fmt::Debug for Decider {
@@ -56,7 +71,7 @@ impl fmt::Debug for Decider {
 
 impl Default for Decider {
     fn default() -> Self {
-        Self::new(Bindings::new())
+        Self::new(Bindings::default())
     }
 }
 
@@ -64,12 +79,24 @@ impl Decider {
     /// Decides by these bindings, with the default limits.
     #[must_use]
     pub fn new(bindings: Bindings) -> Self {
-        Self { bindings: ArcSwap::from_pointee(bindings), limits: CallLimits::default() }
+        Self {
+            bindings: ArcSwap::from_pointee(bindings),
+            limits: CallLimits::default(),
+            quarantined: ArcSwap::default(),
+            failures: Mutex::default(),
+            shadow: Shadow::default(),
+        }
     }
 
-    /// Decides by these bindings from the next decision on.
-    pub fn rebind(&self, bindings: Bindings) {
+    /// Decides by these bindings from the next decision on, without the policies of these hashes.
+    pub fn rebind(&self, bindings: Bindings, quarantined: BTreeSet<String>) {
+        self.shadow.rebind(&bindings);
         self.bindings.store(Arc::new(bindings));
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was released begins anew; one that was quarantined here and not yet everywhere stays so.
+        let untold: Vec<String> = failures.untold.iter().map(|one| one.hash.clone()).collect();
+        failures.at.clear();
+        self.quarantined.store(Arc::new(quarantined.into_iter().chain(untold).collect()));
     }
 
     /// The bindings of the next decision.
@@ -78,63 +105,96 @@ impl Decider {
         self.bindings.load_full()
     }
 
-    /// Judges nodes. The settings of the binding are written into the input, which is then the whole record of what
-    /// was decided upon.
-    pub fn decide_detection(&self, input: &mut DetectionInput) -> Decision<Vec<NodeVerdict>> {
-        let binding = self.binding(DecisionPoint::Detection, &mut input.settings);
-        let mut decision =
-            decide(binding, |module| module.detect(input, &self.limits), || Classic.detect(input));
-        enforce_detection_ceiling(input, &mut decision.verdict);
-        decision
+    /// The policies that were quarantined here since this was asked last, to be told to the cluster.
+    #[must_use]
+    pub fn take_quarantined(&self) -> Vec<Quarantined> {
+        std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner).untold)
     }
 
-    /// Decides whether to campaign. The settings of the binding are written into the input.
-    pub fn decide_election(&self, input: &mut ElectionInput) -> Decision<ElectionVerdict> {
-        let binding = self.binding(DecisionPoint::Election, &mut input.settings);
-        decide(binding, |module| module.elect(input, &self.limits), || Classic.elect(input))
+    /// What the policies that are asked beside would have decided otherwise.
+    #[must_use]
+    pub fn shadow_report(&self) -> ShadowReport {
+        self.shadow.report()
     }
 
-    /// Ranks candidates, of which there must be at least one. The settings of the binding are written into the input.
-    pub fn decide_promotion(&self, input: &mut PromotionInput) -> Decision<PromotionVerdict> {
-        let binding = self.binding(DecisionPoint::Promotion, &mut input.settings);
-        decide(binding, |module| module.promote(input, &self.limits), || Classic.promote(input))
-    }
-
-    /// Decides whether to go on without a replica. The settings of the binding are written into the input.
-    pub fn decide_degrade(&self, input: &mut DegradeInput) -> Decision<DegradeVerdict> {
-        let binding = self.binding(DecisionPoint::Degrade, &mut input.settings);
-        let mut decision =
-            decide(binding, |module| module.degrade(input, &self.limits), || Classic.degrade(input));
-        enforce_degrade_ceiling(input, &mut decision.verdict);
-        decision
-    }
-
-    fn binding(&self, point: DecisionPoint, settings: &mut Settings) -> Option<Arc<Module>> {
-        let bindings = self.bindings.load();
-        let binding = bindings.get(&point)?;
-        settings.clone_from(&binding.settings);
-        Some(Arc::clone(&binding.module))
-    }
-}
-
-fn decide<T>(
-    module: Option<Arc<Module>>,
-    ask: impl FnOnce(&Module) -> Result<(T, CallStats), CallError>,
-    classic: impl FnOnce() -> T,
-) -> Decision<T> {
-    let started = Instant::now();
-    let (module, hash, reason) = match module {
-        Some(module) => match ask(&module) {
-            Ok((verdict, stats)) => {
-                let (module, hash) = (module.name().to_owned(), module.hash().to_owned());
-                return Decision { verdict, module, hash, stats, fallback: None };
+    /// The question cut into parts, each of which one binding is for.
+    #[must_use]
+    pub fn parts(&self, mut question: DetectionInput) -> Vec<DetectionInput> {
+        let groups = self.bindings.load().groups(DecisionPoint::Detection);
+        let mut parts = Vec::new();
+        for group in groups {
+            let of_group: Vec<_> = question.nodes.extract_if(.., |node| node.group == group).collect();
+            if !of_group.is_empty() {
+                parts.push(DetectionInput { nodes: of_group, ..question.without_nodes() });
             }
-            Err(error) => (module.name().to_owned(), module.hash().to_owned(), error.to_string()),
-        },
-        None => (Classic::NAME.to_owned(), String::new(), "no policy is bound".to_owned()),
-    };
-    let verdict = classic();
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let stats = CallStats { micros, ..CallStats::default() };
-    Decision { verdict, module, hash, stats, fallback: Some(reason) }
+        }
+        if !question.nodes.is_empty() || parts.is_empty() {
+            parts.insert(0, question);
+        }
+        parts
+    }
+
+    /// Decides. The settings of the binding are written into the question, which is then the whole record of what was
+    /// decided upon.
+    pub fn decide<Q: Sandboxed + 'static>(&self, question: &mut Q) -> Decision<Q::Verdict> {
+        let bindings = self.bindings.load();
+        let binding = bindings.active(question);
+        if let Some(binding) = binding {
+            question.settings_mut().clone_from(&binding.settings);
+        }
+        let mut decision = self.ask(question, binding);
+        question.enforce_ceiling(&mut decision.verdict);
+        if let Some(beside) = bindings.beside(question) {
+            self.shadow.ask(beside, question, &decision);
+        }
+        decision
+    }
+
+    fn ask<Q: Sandboxed>(&self, question: &Q, binding: Option<&Binding>) -> Decision<Q::Verdict> {
+        let started = Instant::now();
+        let (module, hash, reason) = match binding {
+            Some(Binding { module, .. }) => {
+                let (name, hash) = (module.name().to_owned(), module.hash().to_owned());
+                if self.quarantined.load().contains(&hash) {
+                    (name, hash, "it is quarantined; see SHOW POLICIES".to_owned())
+                } else {
+                    match module.ask(question, &self.limits) {
+                        Ok((verdict, stats)) => {
+                            return Decision { verdict, module: name, hash, stats, fallback: None };
+                        }
+                        Err(error) => {
+                            self.note_failure(&name, &hash, &error);
+                            (name, hash, error.to_string())
+                        }
+                    }
+                }
+            }
+            None => (Classic::NAME.to_owned(), String::new(), "no policy is bound".to_owned()),
+        };
+        let verdict = question.answer_of(&Classic);
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let stats = CallStats { micros, ..CallStats::default() };
+        Decision { verdict, module, hash, stats, fallback: Some(reason) }
+    }
+
+    /// Quarantines a policy that fails again and again.
+    fn note_failure(&self, module: &str, hash: &str, error: &CallError) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = failures.at.entry(hash.to_owned()).or_default();
+        at.push_back(Instant::now());
+        if at.len() < QUARANTINE_FAILURES {
+            return;
+        }
+        let first = at.pop_front();
+        if first.is_none_or(|first| first.elapsed() > QUARANTINE_WINDOW) {
+            return;
+        }
+        failures.at.remove(hash);
+        let reason =
+            format!("{QUARANTINE_FAILURES} failures within {QUARANTINE_WINDOW:?}, the last: {error}");
+        failures.untold.push(Quarantined { module: module.to_owned(), hash: hash.to_owned(), reason });
+        let mut quarantined = BTreeSet::clone(&self.quarantined.load());
+        quarantined.insert(hash.to_owned());
+        self.quarantined.store(Arc::new(quarantined));
+    }
 }

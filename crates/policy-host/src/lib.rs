@@ -9,17 +9,23 @@
 //! Not here: the decision points themselves (`baton-policy`), who may bind what (the catalog), and recording: a
 //! [`Decision`] says all there is to record.
 
+mod binding;
 mod bindings;
 mod builtin;
 mod decider;
 mod error;
+mod exports;
 mod host;
 mod module;
 mod sandbox;
+mod shadow;
 
+pub use binding::{Binding, Bindings, BoundFor};
 pub use builtin::{BUILTINS, Builtin};
-pub use decider::{Binding, Bindings, Decider, Decision};
+pub use decider::{Decider, Decision, QUARANTINE_FAILURES, QUARANTINE_WINDOW, Quarantined};
 pub use error::{CallError, HostError, LoadError, SettingsError};
+pub use exports::Sandboxed;
 pub use host::PolicyHost;
 pub use module::{Module, sha256_hex};
 pub use sandbox::{CallLimits, CallStats, LogLine};
+pub use shadow::{DISAGREEMENTS_KEPT, Disagreement, ShadowCounts, ShadowReport};

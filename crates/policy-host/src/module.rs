@@ -3,16 +3,13 @@
 use std::fmt;
 
 use baton_model::limits::POLICY_BYTES_MAX;
-use baton_policy::{
-    DecisionPoint, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
-    Manifest, NodeVerdict, PromotionInput, PromotionVerdict, Settings, validate_degrade, validate_detection,
-    validate_election, validate_promotion,
-};
+use baton_policy::{DecisionPoint, Description, Manifest, Settings};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 use wasmtime::{Engine, Store, Trap};
 
-use crate::bindings::{self, degrade, detection, election, manifest, names, promotion};
+use crate::bindings::{self, IMPORTS, manifest};
+use crate::exports::{Exports, Sandboxed, interface};
 use crate::sandbox::{MemoryLimit, Sandbox};
 use crate::{CallError, CallLimits, CallStats, LoadError, SettingsError};
 
@@ -35,10 +32,7 @@ pub struct Module {
     hash: String,
     pre: InstancePre<Sandbox>,
     describes: manifest::GuestIndices,
-    detects: Option<detection::GuestIndices>,
-    elects: Option<election::GuestIndices>,
-    promotes: Option<promotion::GuestIndices>,
-    degrades: Option<degrade::GuestIndices>,
+    exports: Exports,
 }
 
 impl fmt::Debug for Module {
@@ -55,41 +49,28 @@ impl Module {
         let component = Component::from_binary(engine, bytes)
             .map_err(|error| LoadError::NoComponent(format!("{error:#}")))?;
         if let Some((name, _)) =
-            component.component_type().imports(engine).find(|(name, _)| !names::IMPORTS.contains(name))
+            component.component_type().imports(engine).find(|(name, _)| !IMPORTS.contains(name))
         {
             return Err(LoadError::ForeignImport(name.to_owned()));
         }
-        let exports = |name: &str| component.get_export_index(None, name).is_some();
-        if !exports(names::MANIFEST) {
+        if component.get_export_index(None, &interface("manifest")).is_none() {
             return Err(LoadError::NoManifest);
         }
         let wrong = |error: wasmtime::Error| LoadError::WrongInterface(format!("{error:#}"));
         let pre = linker.instantiate_pre(&component).map_err(wrong)?;
         let describes = manifest::GuestIndices::new(&pre).map_err(wrong)?;
-        let detects = exports(names::DETECTION)
-            .then(|| detection::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(wrong)?;
-        let elects =
-            exports(names::ELECTION).then(|| election::GuestIndices::new(&pre)).transpose().map_err(wrong)?;
-        let promotes = exports(names::PROMOTION)
-            .then(|| promotion::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(wrong)?;
-        let degrades =
-            exports(names::DEGRADE).then(|| degrade::GuestIndices::new(&pre)).transpose().map_err(wrong)?;
+        let exports = Exports::of(&component, &pre).map_err(wrong)?;
         let manifest = Manifest {
             name: String::new(),
             version: String::new(),
             decision_points: Vec::new(),
             settings: Vec::new(),
         };
-        let mut module =
-            Self { manifest, hash: sha256_hex(bytes), pre, describes, detects, elects, promotes, degrades };
+        let mut module = Self { manifest, hash: sha256_hex(bytes), pre, describes, exports };
         module.check_interfaces()?;
         let description = module.describe().map_err(LoadError::Undescribed)?;
         check_description(&description).map_err(LoadError::BadDescription)?;
-        let points: Vec<_> = DecisionPoint::ALL.into_iter().filter(|point| module.exports(*point)).collect();
+        let points = module.exports.points();
         if points.is_empty() {
             return Err(LoadError::NoDecisionPoint);
         }
@@ -115,22 +96,13 @@ impl Module {
         &self.manifest
     }
 
-    fn exports(&self, point: DecisionPoint) -> bool {
-        match point {
-            DecisionPoint::Detection => self.detects.is_some(),
-            DecisionPoint::Election => self.elects.is_some(),
-            DecisionPoint::Promotion => self.promotes.is_some(),
-            DecisionPoint::Degrade => self.degrades.is_some(),
-        }
-    }
-
     /// Whether it can be bound to this decision point with these settings.
     ///
     /// # Errors
     /// [`SettingsError`], with a sentence for whoever asked for it.
     pub fn check(&self, point: DecisionPoint, settings: &Settings) -> Result<(), SettingsError> {
         let name = || self.name().to_owned();
-        if !self.exports(point) {
+        if !self.manifest.decision_points.contains(&point) {
             return Err(SettingsError::NotAnswered(name(), point));
         }
         if let Some(unknown) =
@@ -148,75 +120,23 @@ impl Module {
         objection.map_err(|text| SettingsError::Refused(name(), text))
     }
 
-    /// Asks it to judge nodes. The answer is valid for the input.
+    /// Asks it. The answer is valid for the question.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn detect(
+    pub fn ask<Q: Sandboxed>(
         &self,
-        input: &DetectionInput,
+        question: &Q,
         limits: &CallLimits,
-    ) -> Result<(Vec<NodeVerdict>, CallStats), CallError> {
-        let detects = self.detects.as_ref().ok_or(CallError::NotExported(DecisionPoint::Detection))?;
-        let (answer, stats) = self.call(&limits.for_nodes(input.nodes.len()), |store, instance| {
-            detects.load(&mut *store, instance)?.call_decide(&mut *store, &input.into())
+    ) -> Result<(Q::Verdict, CallStats), CallError> {
+        if !self.manifest.decision_points.contains(&Q::POINT) {
+            return Err(CallError::NotExported(Q::POINT));
+        }
+        let (verdict, stats) = self.call(&limits.of(question), |store, instance| {
+            let asked = question.call(&self.exports, store, instance);
+            asked.unwrap_or_else(|| Err(wasmtime::Error::msg("it is not exported")))
         })?;
-        let verdicts: Vec<NodeVerdict> = answer.into_iter().map(Into::into).collect();
-        validate_detection(input, &verdicts)?;
-        Ok((verdicts, stats))
-    }
-
-    /// Asks it whether to campaign. The answer is valid.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn elect(
-        &self,
-        input: &ElectionInput,
-        limits: &CallLimits,
-    ) -> Result<(ElectionVerdict, CallStats), CallError> {
-        let elects = self.elects.as_ref().ok_or(CallError::NotExported(DecisionPoint::Election))?;
-        let (answer, stats) = self.call(limits, |store, instance| {
-            elects.load(&mut *store, instance)?.call_decide(&mut *store, &input.into())
-        })?;
-        let verdict = answer.into();
-        validate_election(&verdict)?;
-        Ok((verdict, stats))
-    }
-
-    /// Asks it whom to promote. The answer is valid for the input.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn promote(
-        &self,
-        input: &PromotionInput,
-        limits: &CallLimits,
-    ) -> Result<(PromotionVerdict, CallStats), CallError> {
-        let promotes = self.promotes.as_ref().ok_or(CallError::NotExported(DecisionPoint::Promotion))?;
-        let (answer, stats) = self.call(limits, |store, instance| {
-            promotes.load(&mut *store, instance)?.call_decide(&mut *store, &input.into())
-        })?;
-        let verdict = answer.into();
-        validate_promotion(input, &verdict)?;
-        Ok((verdict, stats))
-    }
-
-    /// Asks it whether to go on without a replica. The answer is valid.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn degrade(
-        &self,
-        input: &DegradeInput,
-        limits: &CallLimits,
-    ) -> Result<(DegradeVerdict, CallStats), CallError> {
-        let degrades = self.degrades.as_ref().ok_or(CallError::NotExported(DecisionPoint::Degrade))?;
-        let (answer, stats) = self.call(limits, |store, instance| {
-            degrades.load(&mut *store, instance)?.call_decide(&mut *store, &input.into())
-        })?;
-        let verdict = answer.into();
-        validate_degrade(&verdict)?;
+        question.validate(&verdict)?;
         Ok((verdict, stats))
     }
 
@@ -232,10 +152,7 @@ impl Module {
         let loaded = self.call(&CallLimits::default(), |store, instance| {
             let mut load = || -> wasmtime::Result<()> {
                 self.describes.load(&mut *store, instance)?;
-                self.detects.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
-                self.elects.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
-                self.promotes.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
-                self.degrades.as_ref().map(|it| it.load(&mut *store, instance)).transpose()?;
+                self.exports.check(store, instance)?;
                 Ok(())
             };
             Ok(load().map_err(|error| LoadError::WrongInterface(format!("{error:#}"))))

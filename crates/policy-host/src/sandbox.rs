@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use baton_policy::{DecisionPoint, Question};
 use wasmtime::{Engine, ResourceLimiter, Store};
 
 use crate::bindings::{log, types};
@@ -13,6 +14,8 @@ pub(crate) const TICK_MS: u64 = 5;
 const PARTS_MAX: usize = 8;
 /// Elements of all tables of one call, at most.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
+/// Placing a thousand partitions on hundreds of leaves takes so many times what other decisions may.
+const PLACEMENT_PATIENCE: u64 = 40;
 /// Bytes of one log line that are kept.
 const LINE_BYTES_MAX: usize = 1 << 10;
 /// Bytes of all log lines of a call that are kept.
@@ -23,13 +26,13 @@ const LOG_BYTES_MAX: usize = 4 << 10;
 pub struct CallLimits {
     /// The budget, about the number of WASM operations. The same on every machine.
     pub fuel: u64,
-    /// What detection gets beyond that for each node it judges.
+    /// What it gets beyond that for each thing that it is about: a node, a partition, a cell.
     pub fuel_per_node: u64,
     /// Bytes of memory.
     pub memory_bytes: usize,
     /// Bytes of data handed to the host, in an answer or a log line.
     pub answer_bytes: usize,
-    /// What an answer of detection may have beyond that for each node.
+    /// What an answer may have beyond that for each of them.
     pub answer_bytes_per_node: usize,
     /// Wall time, in milliseconds: the backstop for what fuel does not see.
     pub time_ms: u64,
@@ -51,6 +54,17 @@ impl Default for CallLimits {
 }
 
 impl CallLimits {
+    /// The limits for a question: more for one about many nodes, and more for one that an operator's statement waits for.
+    #[must_use]
+    pub fn of<Q: Question>(mut self, question: &Q) -> Self {
+        if Q::POINT == DecisionPoint::Placement {
+            self.fuel = self.fuel.saturating_mul(PLACEMENT_PATIENCE);
+            self.time_ms = self.time_ms.saturating_mul(PLACEMENT_PATIENCE);
+            self.memory_bytes = self.memory_bytes.saturating_mul(4);
+        }
+        self.for_nodes(question.size())
+    }
+
     /// The limits for a decision over so many nodes.
     #[must_use]
     pub fn for_nodes(mut self, nodes: usize) -> Self {
@@ -90,7 +104,7 @@ pub(crate) struct MemoryLimit(pub usize);
 
 /// The state of one call.
 #[derive(Debug)]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     started: Instant,
     limits: CallLimits,
     memory_bytes: usize,

@@ -57,7 +57,7 @@ prop_compose! {
 prop_compose! {
     fn vitals()(numbers in any::<[u64; 4]>()) -> Vitals {
         let [loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes] = numbers;
-        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes }
+        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes, ..Default::default() }
     }
 }
 
@@ -87,7 +87,7 @@ prop_compose! {
         settings in settings(), seed in any::<u64>(), nodes in proptest::collection::vec(node(), 0..6),
     ) -> DetectionInput {
         let nodes = (1_u64..).zip(nodes).map(|(id, node)| NodeEvidence { node: id, ..node }).collect();
-        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, nodes }
+        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, nodes, ..Default::default() }
     }
 }
 
@@ -95,7 +95,7 @@ prop_compose! {
     fn voter()(
         node in 3_u64..9, reachable in any::<bool>(), sees_master in any::<Option<bool>>(), log_index in any::<u64>(),
     ) -> VoterView {
-        VoterView { node, reachable, sees_master, log_index }
+        VoterView { node, reachable, sees_master, log_index, ..Default::default() }
     }
 }
 
@@ -110,6 +110,7 @@ prop_compose! {
         ElectionInput {
             now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, self_node: 2, rank, election_timeout_ms,
             term, master, voters, campaigns, since_last_campaign_ms, unled_ms,
+            ..Default::default()
         }
     }
 }
@@ -126,9 +127,10 @@ prop_compose! {
             .into_iter()
             .map(|(node, (lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour))| Candidate {
                 node, lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour,
+                ..Default::default()
             })
             .collect();
-        PromotionInput { now_ms, settings, seed, database, partition, failed_primary, failed_group, candidates }
+        PromotionInput { now_ms, settings, seed, database, partition, failed_primary, failed_group, candidates, ..Default::default() }
     }
 }
 
@@ -143,6 +145,7 @@ prop_compose! {
         DegradeInput {
             now_ms, settings, seed, database, partition, sync_replica_timeout_ms, primary, primary_group, replica_group,
             silent_ms, linked, waiting_writes, oldest_wait_ms, copies_left, groups_left, replica,
+            ..Default::default()
         }
     }
 }

@@ -60,6 +60,7 @@ fn election() -> ElectionInput {
         campaigns: 0,
         since_last_campaign_ms: None,
         unled_ms: 0,
+        ..Default::default()
     }
 }
 
@@ -72,6 +73,7 @@ fn promotion() -> PromotionInput {
         last_pong_age_ms: 40,
         rtt_mean_us: 200,
         flaps_last_hour: 0,
+        ..Default::default()
     };
     PromotionInput {
         now_ms: 60_000,
@@ -82,6 +84,7 @@ fn promotion() -> PromotionInput {
         failed_primary: 1,
         failed_group: 1,
         candidates: vec![candidate(3, 10), candidate(4, 11)],
+        ..Default::default()
     }
 }
 
@@ -103,6 +106,7 @@ fn degrade() -> DegradeInput {
         copies_left: 1,
         groups_left: 1,
         replica: NodeEvidence { misses: 34, ..NodeEvidence::answering(3, NodeRole::Leaf) },
+        ..Default::default()
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use baton_policy::{Classic, DecisionPoint, Settings};
-use baton_policy_host::{CallError, CallLimits, CallStats, Module, PolicyHost};
-use baton_policy_view::{Asked, View};
+use baton_policy_host::{CallError, CallLimits, CallStats, Module, PolicyHost, Sandboxed};
+use baton_policy_view::{Asked, View, each_view, map_view};
 
 use crate::error::{PolicyToolError, io};
 
@@ -24,37 +24,26 @@ pub(crate) fn load_bytes(from: &Path, bytes: &[u8]) -> Result<Arc<Module>, Polic
 
 /// The same question with the policy's answer, which is valid, and what that cost.
 pub(crate) fn ask(module: &Module, view: &View, limits: &CallLimits) -> Result<(View, CallStats), CallError> {
-    fn put<I: Clone, V>(input: &I, (verdict, stats): (V, CallStats)) -> (Asked<I, V>, CallStats) {
-        (Asked { input: input.clone(), verdict: Some(verdict) }, stats)
+    fn put<Q: Sandboxed>(
+        Asked { input, .. }: &Asked<Q, Q::Verdict>,
+        module: &Module,
+        limits: &CallLimits,
+    ) -> Result<(Asked<Q, Q::Verdict>, CallStats), CallError> {
+        let (verdict, stats) = module.ask(input, limits)?;
+        Ok((Asked { input: input.clone(), verdict: Some(verdict) }, stats))
     }
-    Ok(match view {
-        View::Detection(Asked { input, .. }) => {
-            let (asked, stats) = put(input, module.detect(input, limits)?);
-            (View::Detection(asked), stats)
-        }
-        View::Election(Asked { input, .. }) => {
-            let (asked, stats) = put(input, module.elect(input, limits)?);
-            (View::Election(asked), stats)
-        }
-        View::Promotion(Asked { input, .. }) => {
-            let (asked, stats) = put(input, module.promote(input, limits)?);
-            (View::Promotion(asked), stats)
-        }
-        View::Degrade(Asked { input, .. }) => {
-            let (asked, stats) = put(input, module.degrade(input, limits)?);
-            (View::Degrade(asked), stats)
-        }
-    })
+    let used;
+    let view = map_view!(view, asked => {
+        let (answered, stats) = put(asked, module, limits)?;
+        used = stats;
+        answered
+    });
+    Ok((view, used))
 }
 
 /// What an answer costs, without the answer.
 pub(crate) fn cost(module: &Module, view: &View, limits: &CallLimits) -> Result<CallStats, CallError> {
-    match view {
-        View::Detection(Asked { input, .. }) => module.detect(input, limits).map(|(_, stats)| stats),
-        View::Election(Asked { input, .. }) => module.elect(input, limits).map(|(_, stats)| stats),
-        View::Promotion(Asked { input, .. }) => module.promote(input, limits).map(|(_, stats)| stats),
-        View::Degrade(Asked { input, .. }) => module.degrade(input, limits).map(|(_, stats)| stats),
-    }
+    each_view!(view, asked => module.ask(&asked.input, limits).map(|(_, stats)| stats))
 }
 
 /// The same question as a node decides it: by the policy, by native classic if that gives no valid answer, and within the

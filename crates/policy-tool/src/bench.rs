@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use baton_model::NodeRole;
-use baton_policy::{Classic, DetectionInput, NodeEvidence};
+use baton_policy::{Classic, DetectionInput, NodeEvidence, Question};
 use baton_policy_host::CallLimits;
-use baton_policy_view::{Asked, Question, View};
+use baton_policy_view::{Asked, View, each_view};
 use serde::Serialize;
 
 use crate::ask::{check, cost, load};
@@ -104,12 +104,7 @@ pub(crate) fn bench(
 
 /// Has native classic answer.
 fn classic(view: &View) {
-    match view {
-        View::Detection(asked) => drop(black_box(asked.input.answer_of(&Classic))),
-        View::Election(asked) => drop(black_box(asked.input.answer_of(&Classic))),
-        View::Promotion(asked) => drop(black_box(asked.input.answer_of(&Classic))),
-        View::Degrade(asked) => drop(black_box(asked.input.answer_of(&Classic))),
-    }
+    each_view!(view, asked => drop(black_box(asked.input.answer_of(&Classic))));
 }
 
 /// The value below which so many of a hundred lie; of sorted values, 0 of none.

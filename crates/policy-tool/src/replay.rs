@@ -153,7 +153,7 @@ fn note(replayed: &mut Replayed, recorded: &Recorded, before: &View, after: &Vie
         return;
     }
     replayed.changed += 1;
-    for Difference { was, is, .. } in &differences {
+    for Difference { was, is } in &differences {
         *replayed.changes.entry(meant(before.point(), &was.choice, &is.choice)).or_default() += 1;
     }
     if replayed.shown.len() < show {
@@ -180,6 +180,12 @@ fn meant(point: DecisionPoint, was: &str, is: &str) -> String {
         (DecisionPoint::Degrade, ..) => "its primary would have gone on waiting",
         // Which nodes they are differs from one partition to the next.
         (DecisionPoint::Promotion, ..) => return "another order of candidates".to_owned(),
+        (DecisionPoint::Placement, ..) => return "another place".to_owned(),
+        (DecisionPoint::Rejoin, _, "attach") => "it would have been used again earlier",
+        (DecisionPoint::Rejoin, ..) => "it would have been held back",
+        (DecisionPoint::Maintenance, ..) => "it would have been worked on earlier or later",
+        (DecisionPoint::Retry, _, "fail") => "the client would have got an error",
+        (DecisionPoint::Retry, ..) => "the statement would have gone on waiting",
     };
     format!("{change}: {what}")
 }

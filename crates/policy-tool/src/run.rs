@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use baton_policy::Decided;
 use baton_policy_host::CallLimits;
-use baton_policy_view::{Decided, View};
+use baton_policy_view::View;
 use serde::Serialize;
 
 use crate::ask::{ask, check, load, settings};
@@ -47,7 +48,7 @@ pub(crate) fn run(
     };
     report.result(&ran, || {
         let mut text = String::new();
-        for (subject, Decided { choice, reason }) in answered.decided() {
+        for Decided { subject, choice, reason } in answered.decided() {
             text.push_str(&format!("{subject}: {choice}\n    {reason}\n"));
         }
         if !ran.differences.is_empty() {

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use baton_policy::{
     Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
-    NodeVerdict, Policy, PromotionInput, PromotionVerdict,
+    MaintenanceInput, MaintenanceVerdict, NodeVerdict, PlacementInput, PlacementVerdict, Policy,
+    PromotionInput, PromotionVerdict, RejoinInput, RejoinVerdict, RetryInput, RetryVerdict,
 };
-use baton_policy_host::{CallError, CallLimits, CallStats, Module};
+use baton_policy_host::{self as host, CallError, CallLimits, Module};
 
 /// A played decision is bounded by fuel alone: how quick this machine is, decides nothing.
 const TIME_MS: u64 = 60_000;
@@ -39,15 +40,15 @@ impl Sandboxed {
         self.why.get().cloned()
     }
 
-    fn or_classic<V>(&self, answer: Result<(V, CallStats), CallError>, classic: impl FnOnce() -> V) -> V {
-        match answer {
+    fn ask<Q: host::Sandboxed>(&self, question: &Q) -> Q::Verdict {
+        match self.module.ask(question, &self.limits) {
             Ok((verdict, _)) => verdict,
             Err(error) => {
                 if !matches!(error, CallError::NotExported(_)) {
                     self.failed.fetch_add(1, Ordering::Relaxed);
                     self.why.get_or_init(|| error.to_string());
                 }
-                classic()
+                question.answer_of(&Classic)
             }
         }
     }
@@ -60,18 +61,34 @@ impl Policy for Sandboxed {
     }
 
     fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
-        self.or_classic(self.module.detect(input, &self.limits), || Classic.detect(input))
+        self.ask(input)
     }
 
     fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
-        self.or_classic(self.module.elect(input, &self.limits), || Classic.elect(input))
+        self.ask(input)
     }
 
     fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
-        self.or_classic(self.module.promote(input, &self.limits), || Classic.promote(input))
+        self.ask(input)
     }
 
     fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
-        self.or_classic(self.module.degrade(input, &self.limits), || Classic.degrade(input))
+        self.ask(input)
+    }
+
+    fn rejoin(&self, input: &RejoinInput) -> RejoinVerdict {
+        self.ask(input)
+    }
+
+    fn place(&self, input: &PlacementInput) -> PlacementVerdict {
+        self.ask(input)
+    }
+
+    fn maintain(&self, input: &MaintenanceInput) -> MaintenanceVerdict {
+        self.ask(input)
+    }
+
+    fn retry(&self, input: &RetryInput) -> RetryVerdict {
+        self.ask(input)
     }
 }

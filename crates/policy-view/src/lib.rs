@@ -10,11 +10,9 @@
 //! What else an object says (who asked, which policy answered, what it cost) is not read here.
 //! Not here: reading and writing JSON, and running a policy in a sandbox.
 
-mod question;
 mod view;
 
-pub use question::Question;
-pub use view::{Asked, Decided, Difference, Kept, VIEW_FIELDS, View};
+pub use view::{Asked, Difference, Kept, VIEW_FIELDS, View, Viewed};
 
 /// If this variable of the environment is set, a policy's native test writes the verdicts of its views as they are.
 pub const UPDATE_VIEWS: &str = "UPDATE_VIEWS";

@@ -1,16 +1,14 @@
 //! A view: a question of any decision point, and the verdict upon it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use baton_policy::{
-    DecisionPoint, DegradeInput, DegradeVerdict, DetectionInput, ElectionInput, ElectionVerdict, NodeVerdict,
-    Policy, PromotionInput, PromotionVerdict, Rejection, Settings, enforce_degrade_ceiling,
-    enforce_detection_ceiling,
+    Decided, DecisionPoint, DegradeInput, DegradeVerdict, DetectionInput, ElectionInput, ElectionVerdict,
+    MaintenanceInput, MaintenanceVerdict, NodeVerdict, PlacementInput, PlacementVerdict, Policy,
+    PromotionInput, PromotionVerdict, Question, Rejection, RejoinInput, RejoinVerdict, RetryInput,
+    RetryVerdict, Settings,
 };
 use serde::{Deserialize, Serialize};
-
-use crate::Question;
 
 /// A question of one decision point.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,6 +36,14 @@ pub enum View {
     Promotion(Asked<PromotionInput, PromotionVerdict>),
     /// Whether to go on without a replica.
     Degrade(Asked<DegradeInput, DegradeVerdict>),
+    /// Whether to use a leaf again.
+    Rejoin(Asked<RejoinInput, RejoinVerdict>),
+    /// Where partitions go.
+    Placement(Asked<PlacementInput, PlacementVerdict>),
+    /// In which order nodes are worked on.
+    Maintenance(Asked<MaintenanceInput, MaintenanceVerdict>),
+    /// Whether a statement waits.
+    Retry(Asked<RetryInput, RetryVerdict>),
 }
 
 /// A view, and what else was recorded with it, to be written as one object.
@@ -54,61 +60,126 @@ pub struct Kept<'a, R> {
 /// The fields of a view.
 pub const VIEW_FIELDS: [&str; 3] = ["point", "input", "verdict"];
 
+/// The same for a view of any decision point.
+#[macro_export]
+macro_rules! each_view {
+    ($view:expr, $asked:ident => $what:expr) => {
+        match $view {
+            $crate::View::Detection($asked) => $what,
+            $crate::View::Election($asked) => $what,
+            $crate::View::Promotion($asked) => $what,
+            $crate::View::Degrade($asked) => $what,
+            $crate::View::Rejoin($asked) => $what,
+            $crate::View::Placement($asked) => $what,
+            $crate::View::Maintenance($asked) => $what,
+            $crate::View::Retry($asked) => $what,
+        }
+    };
+}
+
+/// The same for a view of any decision point, which is then a view of the same.
+#[macro_export]
+macro_rules! map_view {
+    ($view:expr, $asked:ident => $what:expr) => {
+        match $view {
+            $crate::View::Detection($asked) => $crate::View::Detection($what),
+            $crate::View::Election($asked) => $crate::View::Election($what),
+            $crate::View::Promotion($asked) => $crate::View::Promotion($what),
+            $crate::View::Degrade($asked) => $crate::View::Degrade($what),
+            $crate::View::Rejoin($asked) => $crate::View::Rejoin($what),
+            $crate::View::Placement($asked) => $crate::View::Placement($what),
+            $crate::View::Maintenance($asked) => $crate::View::Maintenance($what),
+            $crate::View::Retry($asked) => $crate::View::Retry($what),
+        }
+    };
+}
+
+/// A question of which there are views.
+pub trait Viewed: Question {
+    /// The question with its verdict.
+    fn view(self, verdict: Self::Verdict) -> View;
+}
+
+macro_rules! viewed {
+    ($($point:ident: $question:ty),+ $(,)?) => {
+        $(impl Viewed for $question {
+            fn view(self, verdict: Self::Verdict) -> View {
+                View::$point(Asked { input: self, verdict: Some(verdict) })
+            }
+        })+
+    };
+}
+
+viewed! {
+    Detection: DetectionInput,
+    Election: ElectionInput,
+    Promotion: PromotionInput,
+    Degrade: DegradeInput,
+    Rejoin: RejoinInput,
+    Placement: PlacementInput,
+    Maintenance: MaintenanceInput,
+    Retry: RetryInput,
+}
+
+impl<Q: Question> Asked<Q, Q::Verdict> {
+    const fn point(&self) -> DecisionPoint {
+        Q::POINT
+    }
+
+    fn answered_by(&self, policy: &dyn Policy) -> Result<Self, Rejection> {
+        let verdict = self.input.answer_of(policy);
+        self.input.validate(&verdict)?;
+        Ok(Self { input: self.input.clone(), verdict: Some(verdict) })
+    }
+
+    fn within_ceiling(mut self) -> Self {
+        if let Some(verdict) = &mut self.verdict {
+            self.input.enforce_ceiling(verdict);
+        }
+        self
+    }
+
+    fn differences(&self, other: &Self) -> Vec<Difference> {
+        let (Some(was), Some(is)) = (&self.verdict, &other.verdict) else {
+            return Vec::new();
+        };
+        let found = self.input.disagreements(was, is).into_iter();
+        found.map(|(was, is)| Difference { was, is }).collect()
+    }
+
+    fn decided(&self) -> Vec<Decided> {
+        self.verdict.as_ref().map_or_else(Vec::new, |verdict| self.input.decided(verdict))
+    }
+}
+
 impl View {
     /// The decision point.
     #[must_use]
     pub const fn point(&self) -> DecisionPoint {
-        match self {
-            Self::Detection(_) => DecisionPoint::Detection,
-            Self::Election(_) => DecisionPoint::Election,
-            Self::Promotion(_) => DecisionPoint::Promotion,
-            Self::Degrade(_) => DecisionPoint::Degrade,
-        }
+        each_view!(self, asked => asked.point())
     }
 
     /// When it was asked: the asking node's monotonic clock, in milliseconds since its process started.
     #[must_use]
-    pub const fn now_ms(&self) -> u64 {
-        match self {
-            Self::Detection(asked) => asked.input.now_ms,
-            Self::Election(asked) => asked.input.now_ms,
-            Self::Promotion(asked) => asked.input.now_ms,
-            Self::Degrade(asked) => asked.input.now_ms,
-        }
+    pub fn now_ms(&self) -> u64 {
+        each_view!(self, asked => asked.input.now_ms())
     }
 
     /// The settings with which a policy is asked.
     pub fn settings_mut(&mut self) -> &mut Settings {
-        match self {
-            Self::Detection(asked) => asked.input.settings_mut(),
-            Self::Election(asked) => asked.input.settings_mut(),
-            Self::Promotion(asked) => asked.input.settings_mut(),
-            Self::Degrade(asked) => asked.input.settings_mut(),
-        }
+        each_view!(self, asked => asked.input.settings_mut())
     }
 
     /// Whether there is a verdict.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
-        match self {
-            Self::Detection(asked) => asked.verdict.is_some(),
-            Self::Election(asked) => asked.verdict.is_some(),
-            Self::Promotion(asked) => asked.verdict.is_some(),
-            Self::Degrade(asked) => asked.verdict.is_some(),
-        }
+        each_view!(self, asked => asked.verdict.is_some())
     }
 
     /// The same question, with the verdict overruled where it decides nothing for longer than any policy may (S8).
     #[must_use]
-    pub fn within_ceiling(mut self) -> Self {
-        match &mut self {
-            Self::Detection(Asked { input, verdict: Some(verdicts) }) => {
-                enforce_detection_ceiling(input, verdicts);
-            }
-            Self::Degrade(Asked { input, verdict: Some(verdict) }) => enforce_degrade_ceiling(input, verdict),
-            _ => {}
-        }
-        self
+    pub fn within_ceiling(self) -> Self {
+        map_view!(self, asked => asked.within_ceiling())
     }
 
     /// The same question with the answer of a native policy.
@@ -116,96 +187,36 @@ impl View {
     /// # Errors
     /// Why that is no answer.
     pub fn answered_by(&self, policy: &dyn Policy) -> Result<Self, Rejection> {
-        fn answer<Q: Question + Clone>(
-            asked: &Asked<Q, Q::Verdict>,
-            policy: &dyn Policy,
-        ) -> Result<Asked<Q, Q::Verdict>, Rejection> {
-            let verdict = asked.input.answer_of(policy);
-            asked.input.validate(&verdict)?;
-            Ok(Asked { input: asked.input.clone(), verdict: Some(verdict) })
-        }
-        Ok(match self {
-            Self::Detection(asked) => Self::Detection(answer(asked, policy)?),
-            Self::Election(asked) => Self::Election(answer(asked, policy)?),
-            Self::Promotion(asked) => Self::Promotion(answer(asked, policy)?),
-            Self::Degrade(asked) => Self::Degrade(answer(asked, policy)?),
-        })
+        Ok(map_view!(self, asked => asked.answered_by(policy)?))
     }
 
     /// What is decided otherwise in another view of the same question; reasons and what a policy remembers decide
     /// nothing. Empty if nothing is, or either has no verdict.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
-        if !self.is_answered() || !other.is_answered() {
-            return Vec::new();
+        match (self, other) {
+            (Self::Detection(was), Self::Detection(is)) => was.differences(is),
+            (Self::Election(was), Self::Election(is)) => was.differences(is),
+            (Self::Promotion(was), Self::Promotion(is)) => was.differences(is),
+            (Self::Degrade(was), Self::Degrade(is)) => was.differences(is),
+            (Self::Rejoin(was), Self::Rejoin(is)) => was.differences(is),
+            (Self::Placement(was), Self::Placement(is)) => was.differences(is),
+            (Self::Maintenance(was), Self::Maintenance(is)) => was.differences(is),
+            (Self::Retry(was), Self::Retry(is)) => was.differences(is),
+            _ => Vec::new(),
         }
-        let (mut before, after) = (self.decided(), other.decided());
-        let mut found = Vec::new();
-        for (subject, is) in after {
-            let was = before.remove(&subject).unwrap_or_default();
-            if was.choice != is.choice {
-                found.push(Difference { subject, was, is });
-            }
-        }
-        let gone = before.into_iter();
-        found.extend(gone.map(|(subject, was)| Difference { subject, was, is: Decided::default() }));
-        found
     }
 
-    /// What is decided, by whom it is about. Empty if there is no verdict.
+    /// What is decided, and of whom. Empty if there is no verdict.
     #[must_use]
-    pub fn decided(&self) -> BTreeMap<String, Decided> {
-        let one = |subject: String, choice: String, reason: &String| {
-            (subject, Decided { choice, reason: reason.clone() })
-        };
-        match self {
-            Self::Detection(Asked { verdict: Some(verdicts), .. }) => verdicts
-                .iter()
-                .map(|v| one(format!("n{}", v.node), v.health.to_string(), &v.reason))
-                .collect(),
-            Self::Election(Asked { input, verdict: Some(verdict) }) => {
-                let choice = format!("{:?}", verdict.choice).to_lowercase();
-                [one(format!("n{}", input.self_node), choice, &verdict.reason)].into()
-            }
-            Self::Promotion(Asked { input, verdict: Some(verdict) }) => {
-                let ranking: Vec<String> = verdict.ranking.iter().map(|node| format!("n{node}")).collect();
-                let not: String = verdict.rejected.iter().map(|(node, _)| format!(", not n{node}")).collect();
-                let choice = format!("promote {}{not}", ranking.join(", then "));
-                [one(format!("{}_{}", input.database, input.partition), choice, &verdict.reason)].into()
-            }
-            Self::Degrade(Asked { input, verdict: Some(verdict) }) => {
-                let choice = format!("{:?}", verdict.choice).to_lowercase();
-                let subject = format!("n{} in {}_{}", input.replica.node, input.database, input.partition);
-                [one(subject, choice, &verdict.reason)].into()
-            }
-            _ => BTreeMap::new(),
-        }
-    }
-}
-
-/// What is decided of one subject. Nothing, if there is no such subject.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Decided {
-    /// What is to be done, or what it is thought to be.
-    pub choice: String,
-    /// Why.
-    pub reason: String,
-}
-
-impl fmt::Display for Decided {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.choice.is_empty() {
-            return f.write_str("nothing");
-        }
-        write!(f, "{} ({})", self.choice, self.reason)
+    pub fn decided(&self) -> Vec<Decided> {
+        each_view!(self, asked => asked.decided())
     }
 }
 
 /// What would have been decided otherwise of one subject.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// Of whom: a node, or a partition.
-    pub subject: String,
     /// What is decided in the one view.
     pub was: Decided,
     /// What is decided in the other one.
@@ -214,6 +225,6 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} → {}", self.subject, self.was, self.is)
+        write!(f, "{}: {} → {}", self.is.subject, self.was, self.is)
     }
 }

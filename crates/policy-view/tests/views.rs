@@ -32,6 +32,7 @@ fn election() -> View {
         voters: Vec::new(),
         campaigns: 0,
         since_last_campaign_ms: None,
+        ..Default::default()
     };
     View::Election(Asked { input, verdict: None })
 }
@@ -45,6 +46,7 @@ fn promotion() -> View {
         last_pong_age_ms: 20,
         rtt_mean_us: 300,
         flaps_last_hour: 0,
+        ..Default::default()
     };
     let input = PromotionInput {
         now_ms: 1,
@@ -55,6 +57,7 @@ fn promotion() -> View {
         failed_primary: 4,
         failed_group: 1,
         candidates: vec![candidate(5, 10), candidate(6, 11)],
+        ..Default::default()
     };
     View::Promotion(Asked { input, verdict: None })
 }
@@ -77,6 +80,7 @@ fn degrade() -> View {
         copies_left: 1,
         groups_left: 1,
         replica: silent(5, 4),
+        ..Default::default()
     };
     View::Degrade(Asked { input, verdict: None })
 }
@@ -104,12 +108,12 @@ fn what_else_a_record_says_is_passed_over() {
 fn every_decision_point_is_answered_and_named() {
     let decided = |view: View| view.answered_by(&Classic).unwrap().decided();
     let choices = |view: View| {
-        decided(view).into_iter().map(|(of, is)| format!("{of}: {}", is.choice)).collect::<Vec<_>>()
+        decided(view).into_iter().map(|is| format!("{}: {}", is.subject, is.choice)).collect::<Vec<_>>()
     };
     assert_eq!(choices(detection(200)), ["n4: healthy", "n5: failed"]);
     assert_eq!(choices(election()), ["n2: campaign"]);
     assert_eq!(choices(promotion()), ["shop_3: promote n6, then n5"]);
-    assert_eq!(choices(degrade()), ["n5 in shop_3: degrade"]);
+    assert_eq!(choices(degrade()), ["shop_3 on n5: degrade"]);
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn a_verdict_that_no_policy_may_give_is_overruled() {
             verdicts
         }
     }
-    let choices = |view: View| view.decided().into_values().map(|is| is.choice).collect::<Vec<_>>();
+    let choices = |view: View| view.decided().into_iter().map(|is| is.choice).collect::<Vec<_>>();
     let raw = detection(2_000).answered_by(&Never).unwrap();
     assert_eq!(choices(raw.clone()), ["healthy", "healthy"]);
     assert_eq!(choices(raw.within_ceiling()), ["healthy", "failed"]);

@@ -4,10 +4,13 @@
 //! on. So what classic would have decided long ago is decided, whatever the policy says. The multiples leave room for a
 //! policy, or an operator's settings, that is much more patient than classic; they are no second opinion.
 //!
-//! The ceiling of elections is where the campaigns are begun, in `baton-node`.
+//! The ceiling of elections is where the campaigns are begun, in `baton-failover`; that of `retry` is
+//! `failover_buffer_ms`, where statements wait. The verdicts of `promotion`, `placement` and `maintenance` are choices
+//! among what is offered, and cannot decide nothing.
 
 use crate::{
-    Classic, DegradeInput, DegradeVerdict, DetectionInput, Health, NodeEvidence, NodeVerdict, Settings,
+    Classic, DegradeInput, DegradeVerdict, DetectionInput, Health, NodeEvidence, NodeVerdict, RejoinChoice,
+    RejoinInput, RejoinVerdict, Settings,
 };
 
 /// A node whose evidence is so many times what classic calls a failure, by its own defaults, has failed: refused
@@ -15,6 +18,8 @@ use crate::{
 pub const DETECTION_CEILING: u64 = 10;
 /// A replica that lags for so many times `sync_replica_timeout_ms` is not waited for any more: 15 s by default.
 pub const DEGRADE_CEILING: u64 = 3;
+/// A leaf without which a partition is not served is used again once it has answered for so many milliseconds.
+pub const REJOIN_CEILING_MS: u64 = 10_000;
 
 /// Whether no policy may call a node anything but failed.
 ///
@@ -27,9 +32,13 @@ pub fn is_overdue(node: &NodeEvidence) -> bool {
 
 /// Fails every node that is overdue, and says so in the reason. Verdicts are of this input, in any order.
 pub fn enforce_detection_ceiling(input: &DetectionInput, verdicts: &mut [NodeVerdict]) {
-    for verdict in verdicts.iter_mut().filter(|verdict| verdict.health != Health::Failed) {
-        let Some(node) = input.nodes.iter().find(|node| node.node == verdict.node) else { continue };
-        if is_overdue(node) {
+    // Policies answer in the order of the question, mostly.
+    for (at, verdict) in verdicts.iter_mut().enumerate() {
+        let asked = input.nodes.get(at).filter(|node| node.node == verdict.node);
+        let Some(node) = asked.or_else(|| input.nodes.iter().find(|node| node.node == verdict.node)) else {
+            continue;
+        };
+        if verdict.health != Health::Failed && is_overdue(node) {
             let (score, _) = Classic::score(node, &Settings::new());
             verdict.reason =
                 format!("score {score}, which no policy may call {}: {}", verdict.health, node.counts());
@@ -45,6 +54,18 @@ pub fn enforce_degrade_ceiling(input: &DegradeInput, verdict: &mut DegradeVerdic
         *verdict = DegradeVerdict::degrade(format!(
             "it acknowledged nothing for {} ms, and no policy may wait for more than {most_ms} ms",
             input.silent_ms
+        ));
+    }
+}
+
+/// Uses a leaf again that is needed and has answered for longer than any policy may hold it back, and says so.
+pub fn enforce_rejoin_ceiling(input: &RejoinInput, verdict: &mut RejoinVerdict) {
+    let overdue = input.needed_by > 0 && input.answering_ms >= REJOIN_CEILING_MS;
+    if verdict.choice != RejoinChoice::Attach && overdue {
+        *verdict = RejoinVerdict::attach(format!(
+            "{} partitions are not served without it, and no policy may hold it back for more than \
+             {REJOIN_CEILING_MS} ms",
+            input.needed_by
         ));
     }
 }

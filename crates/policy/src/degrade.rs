@@ -9,10 +9,13 @@ use crate::rejection::check_reason;
 use crate::{NodeEvidence, Rejection, Settings};
 
 /// One replica that keeps its primary waiting.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DegradeInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
+    /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    pub wall_ms: u64,
     /// The settings of the binding.
     pub settings: Settings,
     /// A number that is different at every decision; the only randomness there is.

@@ -9,9 +9,12 @@ use crate::{Health, MEMORY_BYTES_MAX, NodeEvidence, Rejection, Settings};
 
 /// All nodes of one tick.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DetectionInput {
     /// The observer's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
+    /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    pub wall_ms: u64,
     /// How far apart pings are, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// How late this tick came, in milliseconds. What an observer that stalled did not hear is no evidence (S11).
@@ -22,6 +25,14 @@ pub struct DetectionInput {
     pub seed: u64,
     /// The nodes, by id.
     pub nodes: Vec<NodeEvidence>,
+}
+
+impl DetectionInput {
+    /// The same moment, with nobody to judge.
+    #[must_use]
+    pub fn without_nodes(&self) -> Self {
+        Self { nodes: Vec::new(), settings: self.settings.clone(), ..*self }
+    }
 }
 
 /// The opinion of one node.
@@ -42,6 +53,11 @@ pub struct NodeVerdict {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn validate_detection(input: &DetectionInput, verdicts: &[NodeVerdict]) -> Result<(), Rejection> {
+    let in_order = input.nodes.len() == verdicts.len()
+        && input.nodes.iter().zip(verdicts).all(|(evidence, verdict)| evidence.node == verdict.node);
+    if in_order {
+        return verdicts.iter().try_for_each(check_sizes);
+    }
     let mut open: BTreeSet<u64> = input.nodes.iter().map(|evidence| evidence.node).collect();
     for verdict in verdicts {
         if !open.remove(&verdict.node) {
@@ -52,10 +68,15 @@ pub fn validate_detection(input: &DetectionInput, verdicts: &[NodeVerdict]) -> R
                 Rejection::UnknownNode(verdict.node)
             });
         }
-        check_reason(&verdict.reason)?;
-        if verdict.memory.len() > MEMORY_BYTES_MAX {
-            return Err(Rejection::MemoryTooLong(verdict.node, verdict.memory.len()));
-        }
+        check_sizes(verdict)?;
     }
     open.first().map_or(Ok(()), |node| Err(Rejection::Unanswered(*node)))
+}
+
+fn check_sizes(verdict: &NodeVerdict) -> Result<(), Rejection> {
+    check_reason(&verdict.reason)?;
+    if verdict.memory.len() > MEMORY_BYTES_MAX {
+        return Err(Rejection::MemoryTooLong(verdict.node, verdict.memory.len()));
+    }
+    Ok(())
 }

@@ -6,13 +6,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rejection::check_reason;
-use crate::{NodeEvidence, Rejection, Settings};
+use crate::{NodeEvidence, Rejection, Settings, Vitals};
 
 /// What one voting member knows when it asks itself whether to campaign.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ElectionInput {
     /// This node's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
+    /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    pub wall_ms: u64,
     /// How far apart pings are, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// How late this tick came, in milliseconds. What an observer that stalled did not hear is no evidence (S11).
@@ -23,6 +26,8 @@ pub struct ElectionInput {
     pub seed: u64,
     /// The voting member that asks.
     pub self_node: u64,
+    /// What it would say of itself in a pong now.
+    pub self_vitals: Vitals,
     /// Its position, from 0, among the voters other than the master: the longest log first, then the lowest id.
     pub rank: u32,
     /// `consensus_election_timeout`, in milliseconds.
@@ -43,7 +48,8 @@ pub struct ElectionInput {
 }
 
 /// What is known of another voter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct VoterView {
     /// The voter.
     pub node: u64,
@@ -53,6 +59,10 @@ pub struct VoterView {
     pub sees_master: Option<bool>,
     /// The last index of its control log.
     pub log_index: u64,
+    /// How long ago it last answered a ping, in milliseconds; none if it never did.
+    pub last_pong_age_ms: Option<u64>,
+    /// What it said of itself in its last pong; none before the first.
+    pub vitals: Option<Vitals>,
 }
 
 /// What to do.

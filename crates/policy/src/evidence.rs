@@ -13,7 +13,8 @@ pub enum Health {
     /// It answers.
     #[default]
     Healthy,
-    /// Something is wrong, but not enough to act on. Nothing is done about a suspect node.
+    /// Something is wrong, but not enough to act on. A suspect leaf goes on serving; it gets nothing new: it is not
+    /// promoted, not attached, and not taken back.
     Suspect,
     /// It is to be failed over.
     Failed,
@@ -31,11 +32,14 @@ impl fmt::Display for Health {
 
 /// What a node said of itself in its last pong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Vitals {
     /// How late its event loop ran, in milliseconds.
     pub loop_delay_ms: u64,
     /// How long its last sync of a log to disk took, in milliseconds.
     pub fsync_ms: u64,
+    /// How long the sync that goes on now has taken so far, in milliseconds; 0 if none does.
+    pub syncing_ms: u64,
     /// How many committed records it has yet to apply.
     pub apply_backlog: u64,
     /// How many bytes are free on the disk of its data directory.
@@ -59,11 +63,14 @@ pub struct Witness {
 
 /// What one observer knows of one node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeEvidence {
     /// The judged node.
     pub node: u64,
     /// What it is for.
     pub role: NodeRole,
+    /// The availability group of a leaf; 0 of an aggregator.
+    pub group: u32,
     /// Consecutive counted misses since the last pong. Goes on rising while a connection attempt is under way.
     pub misses: u32,
     /// Connection attempts that were refused since the last pong.
@@ -86,7 +93,7 @@ pub struct NodeEvidence {
     pub witnesses: Vec<Witness>,
     /// How often it failed and came back within the last hour.
     pub flaps_last_hour: u32,
-    /// Whether an operator marked it as being worked on.
+    /// Whether an operator marked it as being worked on, until a time that is not over.
     pub in_maintenance: bool,
     /// The opinion of it after the last decision.
     pub previous: Health,
@@ -97,6 +104,13 @@ pub struct NodeEvidence {
 /// A node whose ping took at most this many intervals is heard: a slow answer is still an answer.
 const HEARD_MISSES_MAX: u32 = 2;
 
+impl Default for NodeEvidence {
+    /// A leaf with the id 0 that answers.
+    fn default() -> Self {
+        Self::answering(0, NodeRole::Leaf)
+    }
+}
+
 impl NodeEvidence {
     /// The evidence of a node that has just answered and of which nothing else is known.
     #[must_use]
@@ -104,6 +118,7 @@ impl NodeEvidence {
         Self {
             node,
             role,
+            group: 0,
             misses: 0,
             refusals: 0,
             timeouts: 0,

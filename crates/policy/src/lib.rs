@@ -17,24 +17,38 @@ mod degrade;
 mod detection;
 mod election;
 mod evidence;
+mod maintenance;
 mod manifest;
+mod placement;
 mod point;
 mod policy;
 mod promotion;
+mod question;
 mod rejection;
+mod rejoin;
+mod retry;
 mod settings;
 
 pub use ceiling::{
-    DEGRADE_CEILING, DETECTION_CEILING, enforce_degrade_ceiling, enforce_detection_ceiling, is_overdue,
+    DEGRADE_CEILING, DETECTION_CEILING, REJOIN_CEILING_MS, enforce_degrade_ceiling,
+    enforce_detection_ceiling, enforce_rejoin_ceiling, is_overdue,
 };
 pub use classic::Classic;
 pub use degrade::{DegradeChoice, DegradeInput, DegradeVerdict, validate_degrade};
 pub use detection::{DetectionInput, NodeVerdict, validate_detection};
 pub use election::{ElectionChoice, ElectionInput, ElectionVerdict, VoterView, validate_election};
 pub use evidence::{Health, NodeEvidence, Vitals, Witness};
+pub use maintenance::{
+    MaintainedNode, MaintenanceInput, MaintenancePurpose, MaintenanceStage, MaintenanceVerdict,
+    validate_maintenance,
+};
 pub use manifest::{Description, Manifest};
+pub use placement::{Cell, LeafLoad, Place, PlacementInput, PlacementVerdict, Present, validate_placement};
 pub use point::{DecisionPoint, UnknownDecisionPoint};
 pub use policy::Policy;
 pub use promotion::{Candidate, PromotionInput, PromotionVerdict, validate_promotion};
+pub use question::{Decided, Question, Scope, Subject};
 pub use rejection::{MEMORY_BYTES_MAX, REASON_BYTES_MAX, Rejection};
+pub use rejoin::{RejoinChoice, RejoinInput, RejoinVerdict, validate_rejoin};
+pub use retry::{RetryChoice, RetryInput, RetryVerdict, validate_retry};
 pub use settings::{NumberSetting, SettingDoc, Settings};

@@ -17,13 +17,30 @@ pub enum DecisionPoint {
     Promotion,
     /// Whether a primary goes on without a replica that lags. Asked with every report of a primary that waits.
     Degrade,
+    /// Whether a leaf that failed and answers again is used again. Asked at every look.
+    Rejoin,
+    /// Which leaves hold the partitions of a database. Asked when one is created, rebalanced or moved off a leaf.
+    Placement,
+    /// In which order nodes are worked on. Asked when an operator plans it.
+    Maintenance,
+    /// Whether a statement waits for a primary, or a master aggregator, that is not there. Asked by its aggregator.
+    Retry,
 }
 
 impl DecisionPoint {
     /// All of them, in the order in which `SHOW POLICIES` prints them.
-    pub const ALL: [Self; 4] = [Self::Detection, Self::Election, Self::Promotion, Self::Degrade];
+    pub const ALL: [Self; 8] = [
+        Self::Detection,
+        Self::Election,
+        Self::Promotion,
+        Self::Degrade,
+        Self::Rejoin,
+        Self::Placement,
+        Self::Maintenance,
+        Self::Retry,
+    ];
 
-    /// The name as SQL and WIT spell it: `detection`, `election`, `promotion`, `degrade`.
+    /// The name as SQL and WIT spell it: one word in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,6 +48,10 @@ impl DecisionPoint {
             Self::Election => "election",
             Self::Promotion => "promotion",
             Self::Degrade => "degrade",
+            Self::Rejoin => "rejoin",
+            Self::Placement => "placement",
+            Self::Maintenance => "maintenance",
+            Self::Retry => "retry",
         }
     }
 }
@@ -47,7 +68,8 @@ pub struct UnknownDecisionPoint(pub String);
 
 impl fmt::Display for UnknownDecisionPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown decision point '{}'; there are detection, election, promotion and degrade", self.0)
+        let known = DecisionPoint::ALL.map(DecisionPoint::name).join(", ");
+        write!(f, "unknown decision point '{}'; there are {known}", self.0)
     }
 }
 
@@ -74,6 +96,6 @@ mod tests {
         for point in DecisionPoint::ALL {
             assert_eq!(point.to_string().to_uppercase().parse(), Ok(point));
         }
-        assert_eq!("rejoin".parse::<DecisionPoint>(), Err(UnknownDecisionPoint("rejoin".into())));
+        assert_eq!("lunch".parse::<DecisionPoint>(), Err(UnknownDecisionPoint("lunch".into())));
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
-    NodeVerdict, PromotionInput, PromotionVerdict, Settings,
+    MaintenanceInput, MaintenanceVerdict, NodeVerdict, PlacementInput, PlacementVerdict, PromotionInput,
+    PromotionVerdict, RejoinInput, RejoinVerdict, RetryInput, RetryVerdict, Settings,
 };
 
 /// A policy: pure functions from what is known to a verdict.
@@ -40,5 +41,25 @@ pub trait Policy {
     /// Decides whether a primary goes on without a replica that lags.
     fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
         Classic.degrade(input)
+    }
+
+    /// Decides whether a leaf that answers again is used again.
+    fn rejoin(&self, input: &RejoinInput) -> RejoinVerdict {
+        Classic.rejoin(input)
+    }
+
+    /// Shares partitions out among cells: one place for each.
+    fn place(&self, input: &PlacementInput) -> PlacementVerdict {
+        Classic.place(input)
+    }
+
+    /// Says in which stages nodes are worked on: each node in one of them.
+    fn maintain(&self, input: &MaintenanceInput) -> MaintenanceVerdict {
+        Classic.maintain(input)
+    }
+
+    /// Decides whether a statement waits for somebody who could carry it out.
+    fn retry(&self, input: &RetryInput) -> RetryVerdict {
+        Classic.retry(input)
     }
 }

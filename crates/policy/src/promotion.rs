@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::rejection::check_reason;
-use crate::{Rejection, Settings};
+use crate::{Rejection, Settings, Vitals};
 
 /// One partition that has lost its primary.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PromotionInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
+    /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    pub wall_ms: u64,
     /// The settings of the binding.
     pub settings: Settings,
     /// A number that is different at every decision; the only randomness there is.
@@ -31,7 +34,8 @@ pub struct PromotionInput {
 }
 
 /// A replica that may be promoted.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Candidate {
     /// The leaf that holds it.
     pub node: u64,
@@ -47,6 +51,10 @@ pub struct Candidate {
     pub rtt_mean_us: u64,
     /// How often the leaf failed and came back within the last hour.
     pub flaps_last_hour: u32,
+    /// What the leaf said of itself in its last pong; none before the first.
+    pub vitals: Option<Vitals>,
+    /// Whether an operator marked the leaf as being worked on.
+    pub in_maintenance: bool,
 }
 
 /// The order in which to try the candidates.

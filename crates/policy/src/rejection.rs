@@ -26,8 +26,20 @@ pub enum Rejection {
     NobodyRanked,
     /// This node is ranked or rejected, but is no candidate.
     NoCandidate(u64),
-    /// This node is ranked or rejected more than once.
+    /// This node is named more than once.
     NamedTwice(u64),
+    /// There are so many places for so many partitions.
+    WrongPlaces(usize, usize),
+    /// There is no cell of this number.
+    NoCell(u32),
+    /// This node may not be the primary of a partition in the cell of this number.
+    NoHead(u64, u32),
+    /// The stage of this number, from 1, has no node.
+    EmptyStage(u32),
+    /// The stage of this number, from 1, comes too late or mixes what comes one after the other.
+    StageOutOfOrder(u32),
+    /// The stage of this number, from 1, would stop the cluster: it takes both copies of something, or the majority.
+    StageStopsService(u32),
 }
 
 impl fmt::Display for Rejection {
@@ -44,7 +56,22 @@ impl fmt::Display for Rejection {
             }
             Self::NobodyRanked => f.write_str("no candidate is ranked"),
             Self::NoCandidate(node) => write!(f, "node {node} is no candidate"),
-            Self::NamedTwice(node) => write!(f, "candidate {node} is named more than once"),
+            Self::NamedTwice(node) => write!(f, "node {node} is named more than once"),
+            Self::WrongPlaces(places, partitions) => {
+                write!(f, "there are {places} places for {partitions} partitions")
+            }
+            Self::NoCell(cell) => write!(f, "there is no cell {cell}"),
+            Self::NoHead(node, cell) => write!(f, "node {node} may not be primary in cell {cell}"),
+            Self::EmptyStage(stage) => write!(f, "stage {stage} has no node"),
+            Self::StageOutOfOrder(stage) => {
+                write!(f, "stage {stage} is out of order, or mixes nodes that come one after the other")
+            }
+            Self::StageStopsService(stage) => {
+                write!(
+                    f,
+                    "stage {stage} would stop the cluster: both groups, a last copy, or half of the voters"
+                )
+            }
         }
     }
 }

@@ -57,8 +57,10 @@ prop_compose! {
                     last_pong_age_ms: 0,
                     rtt_mean_us: 0,
                     flaps_last_hour: 0,
+                    ..Default::default()
                 })
                 .collect(),
+            ..Default::default()
         }
     }
 }
@@ -147,6 +149,7 @@ fn a_ranking_names_candidates_once_and_at_least_one() {
         last_pong_age_ms: 0,
         rtt_mean_us: 0,
         flaps_last_hour: 0,
+        ..Default::default()
     };
     let input = PromotionInput {
         now_ms: 0,
@@ -157,6 +160,7 @@ fn a_ranking_names_candidates_once_and_at_least_one() {
         failed_primary: 1,
         failed_group: 1,
         candidates: vec![candidate],
+        ..Default::default()
     };
     let check = |ranking: &[u64], rejected: &[u64]| {
         let rejected = rejected.iter().map(|node| (*node, String::new())).collect();
@@ -210,6 +214,7 @@ fn no_policy_lets_a_primary_wait_for_ever() {
             copies_left: 1,
             groups_left: 1,
             replica: NodeEvidence::answering(3, NodeRole::Leaf),
+            ..Default::default()
         };
         let mut verdict = verdict;
         enforce_degrade_ceiling(&input, &mut verdict);

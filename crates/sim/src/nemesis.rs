@@ -53,6 +53,8 @@ pub struct Nemesis {
     late_requests: Time,
     /// An aggregator keeps copies of all requests from the first time on and sends them on, in their order, at the second.
     copies: Option<(Time, Time)>,
+    /// Whether operators bind another policy in the place of one that misbehaves.
+    lifts_chaos: bool,
     /// When a clock last did what a clock should not.
     clock_disturbed: Option<Time>,
     /// When the clock of an aggregator last jumped.
@@ -86,6 +88,7 @@ impl Nemesis {
             clogged: Vec::new(),
             late_requests: 0,
             copies: None,
+            lifts_chaos: false,
             clock_disturbed: None,
             lender_jumped: None,
             databases: 0,

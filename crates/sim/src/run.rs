@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use baton_policy::{Classic, DETECTION_CEILING, NodeEvidence, REJOIN_CEILING_MS, Settings};
+
 use crate::invariants::Violation;
-use crate::kernel::{S, Time};
+use crate::kernel::{MS, S, Time};
 use crate::nemesis::Fault;
 use crate::policies::Shelf;
 use crate::setup::Setup;
@@ -85,7 +87,9 @@ fn rest_max(world: &World) -> Time {
     let catalog = world.catalog();
     let ms = |name: &str| catalog.number(name) * 1_000;
     // A connection that hangs is noticed after 40 s at the latest, whoever judges.
-    2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + 40 * S + REST_MARGIN
+    // A leaf that failed again and again is held back for as long as it may be.
+    let grace = ms("failover_maximum_grace_interval_seconds") * 1_000;
+    2 * ms("consensus_election_timeout") + 4 * ms("sync_replica_timeout_ms") + grace + 40 * S + REST_MARGIN
 }
 
 /// Lets a world live.
@@ -98,6 +102,10 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
     let mut rested_after = 0;
     if live(&mut world, faults_last) {
         world.heal_all();
+        if world.is_chaotic() {
+            come_to_serve(&mut world);
+        }
+        world.lift_chaos();
         let healed = world.now;
         come_to_rest(&mut world);
         rested_after = world.now - healed;
@@ -117,6 +125,30 @@ pub fn run(setup: Setup, shelf: Shelf, detail: Detail, prints: bool) -> Report {
         digest: world.digest(),
         story: world.story.text().to_owned(),
         violations: world.checks.violations,
+    }
+}
+
+/// How long a policy that misbehaves may keep a world from serving: what no policy may exceed to notice, to elect and to
+/// use a leaf again.
+fn serve_max(world: &World) -> Time {
+    let ms = |name: &str| world.catalog().number(name) * 1_000;
+    let (_, misses) = Classic::score(&NodeEvidence::default(), &Settings::new());
+    let unheard = DETECTION_CEILING * misses * ms("heartbeat_interval_ms");
+    unheard + 3 * ms("consensus_election_timeout") + REJOIN_CEILING_MS * MS + REST_MARGIN
+}
+
+/// Waits until a world whose policy misbehaves at every decision point serves all that can be served.
+fn come_to_serve(world: &mut World) {
+    let end = world.now + serve_max(world);
+    while let Some(unserved) = world.unserved() {
+        if world.now >= end {
+            return world.violated("S8", format!("a policy keeps the cluster from serving: {unserved}"));
+        }
+        let until = world.now + LOOK;
+        if !live(world, until) {
+            return;
+        }
+        world.insist();
     }
 }
 

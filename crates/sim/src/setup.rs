@@ -6,6 +6,7 @@ use baton_model::limits::TRANSACTION_OUTCOMES_KEPT;
 use baton_model::{Durability, ReplicationMode};
 
 use crate::kernel::{MS, Rng, S, Time, Weather};
+use crate::policies::CHAOS;
 
 /// A database of the world.
 #[derive(Clone, Debug)]
@@ -72,7 +73,9 @@ pub struct Setup {
 }
 
 /// Policies that a seed may draw, and how often.
-const POLICIES: [(&str, u32); 4] = [("classic", 3), ("hasty", 4), ("swift", 4), ("erratic", 2)];
+const POLICIES: [(&str, u32); 4] = [("classic", 3), ("hasty", 4), ("swift", 4), (CHAOS, 3)];
+/// How a policy that misbehaves does so, and how often: each time in another way, or always in the same.
+const WAYS: [(&str, u32); 3] = [("random", 4), ("always", 1), ("never", 1)];
 
 impl Setup {
     /// The world of a seed. `weights` says how often each kind of fault is drawn, before the seed makes its own mixture.
@@ -88,6 +91,10 @@ impl Setup {
         if policy == "hasty" {
             policy_settings.insert("miss_limit".to_owned(), rng.between(8, 40).to_string());
             policy_settings.insert("refusal_penalty".to_owned(), rng.between(2, 20).to_string());
+        }
+        if policy == CHAOS {
+            let way = WAYS[rng.weighted(&WAYS.map(|(_, weight)| weight)).unwrap_or(0)].0;
+            policy_settings.insert(CHAOS.to_owned(), way.to_owned());
         }
         if !patient {
             set("consensus_election_timeout", rng.pick(&[500, 1_000, 3_000, 10_000]).to_string());

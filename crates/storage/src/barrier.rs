@@ -40,6 +40,9 @@ struct Shared {
     work: Condvar,
     room: Condvar,
     last_sync_us: AtomicU64,
+    /// When the sync that goes on began, in microseconds after `epoch`; 0 if none does.
+    sync_began_us: AtomicU64,
+    epoch: Instant,
     syncs: AtomicU64,
 }
 
@@ -53,6 +56,10 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn since_epoch_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 impl SyncBarrier {
@@ -63,6 +70,8 @@ impl SyncBarrier {
             work: Condvar::new(),
             room: Condvar::new(),
             last_sync_us: AtomicU64::new(0),
+            sync_began_us: AtomicU64::new(0),
+            epoch: Instant::now(),
             syncs: AtomicU64::new(0),
         });
         let of_thread = Arc::clone(&shared);
@@ -109,6 +118,14 @@ impl SyncBarrier {
         self.shared.last_sync_us.load(Ordering::Relaxed)
     }
 
+    /// How long the sync that goes on now has taken so far, in microseconds; 0 if none does. A disk that hangs shows here
+    /// before any sync ends.
+    #[must_use]
+    pub fn syncing_us(&self) -> u64 {
+        let began_us = self.shared.sync_began_us.load(Ordering::Relaxed);
+        if began_us == 0 { 0 } else { self.shared.since_epoch_us().saturating_sub(began_us) }
+    }
+
     /// How many syncs there were.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -148,12 +165,14 @@ fn run(shared: &Shared, engine: &Engine, name: &'static str, note: Option<&Path>
             std::mem::take(&mut queue.waiting)
         };
         let start = Instant::now();
+        shared.sync_began_us.store(shared.since_epoch_us().max(1), Ordering::Relaxed);
         if let Err(error) = engine.flush_wal(true) {
             note.inspect(|note| try_to_note(note));
             halt(name, &error);
         }
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         shared.last_sync_us.store(micros.max(1), Ordering::Relaxed);
+        shared.sync_began_us.store(0, Ordering::Relaxed);
         shared.syncs.fetch_add(1, Ordering::Relaxed);
         for callback in waiting {
             callback();

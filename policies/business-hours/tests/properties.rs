@@ -63,6 +63,7 @@ prop_compose! {
             copies_left: 1,
             groups_left: 1,
             replica,
+            ..Default::default()
         }
     }
 }

@@ -86,7 +86,7 @@ prop_compose! {
             NodeEvidence { node: id, memory: told.bytes(now_ms), ..node }
         };
         let nodes = nodes.into_iter().map(of).collect();
-        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed: 0, nodes }
+        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed: 0, nodes, ..Default::default() }
     }
 }
 
@@ -113,9 +113,10 @@ prop_compose! {
             term: 1,
             master: NodeEvidence { node: 1, role: NodeRole::Aggregator, ..master },
             unled_ms,
-            voters: vec![VoterView { node: 3, reachable: true, sees_master, log_index: 0 }],
+            voters: vec![VoterView { node: 3, reachable: true, sees_master, log_index: 0, ..Default::default() }],
             campaigns,
             since_last_campaign_ms,
+            ..Default::default()
         }
     }
 }

@@ -1,19 +1,20 @@
 //! A policy that misbehaves as its setting `chaos` says, at every decision point.
 //!
-//! The host's tests bind it and expect the classic answer each time, with the right reason.
-//! Without the setting, or with `none`, it behaves as classic does. With `never` its answers are valid, and never do
-//! anything: only the ceilings end that.
+//! Some ways give no answer, and others one that is none: the host's tests bind it and expect the classic answer each
+//! time, with the right reason. Others give valid answers that are as bad as may be (`always`, `never`, `random`): only
+//! the safety kernel and the ceilings stand between them and the cluster, and simulator runs bind them.
+//! Without the setting, or with `none`, it behaves as classic does.
 
-use std::hint::black_box;
+mod ways;
 
 use baton_policy_sdk::{
-    Classic, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict,
-    Health, NodeVerdict, Policy, PromotionInput, PromotionVerdict, SettingDoc, Settings, export_policy, log,
+    Classic, DegradeChoice, DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput,
+    ElectionVerdict, Health, MaintenanceInput, MaintenanceStage, MaintenanceVerdict, NodeVerdict, Place,
+    PlacementInput, PlacementVerdict, Policy, PromotionInput, PromotionVerdict, RejoinInput, RejoinVerdict,
+    RetryInput, RetryVerdict, SettingDoc, Settings, export_policy,
 };
 
-/// The ways to misbehave.
-const WAYS: [&str; 11] =
-    ["none", "panic", "loop", "allocate", "recurse", "clock", "nonsense", "babble", "flood", "huge", "never"];
+use crate::ways::{STRANGER, Way, babble, huge};
 
 /// The policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,105 +25,141 @@ impl Policy for Chaos {
         let doc = SettingDoc {
             name: "chaos".to_owned(),
             default: "none".to_owned(),
-            doc: format!("How to misbehave: {}.", WAYS.join(", ")),
+            doc: format!("How to misbehave: {}.", Way::names().join(", ")),
         };
-        Description { name: "chaos".to_owned(), version: "1".to_owned(), settings: vec![doc] }
+        Description { name: "chaos".to_owned(), version: "2".to_owned(), settings: vec![doc] }
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
         match settings.get("chaos") {
-            Some(way) if !WAYS.contains(&way.as_str()) => Err(format!("'{way}' is no way to misbehave")),
+            Some(way) if Way::named(way).is_none() => Err(format!("'{way}' is no way to misbehave")),
             _ => Ok(()),
         }
     }
 
     fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
-        let way = misbehave(&input.settings);
+        let way = Way::of(&input.settings, input.seed);
         let mut verdicts = Classic.detect(input);
         for verdict in &mut verdicts {
             match way {
-                "nonsense" => verdict.node = verdict.node.wrapping_add(1_000_000),
-                "babble" => verdict.reason = "because ".repeat(1_000),
-                "huge" => verdict.memory = vec![7; 12 << 20],
-                "never" => verdict.health = Health::Healthy,
+                Way::Nonsense => verdict.node = verdict.node.wrapping_add(STRANGER),
+                Way::Babble => verdict.reason = babble(),
+                Way::Huge => verdict.memory = huge(),
+                Way::Never => verdict.health = Health::Healthy,
+                Way::Always => verdict.health = Health::Failed,
                 _ => {}
             }
+        }
+        match way {
+            Way::Silent => verdicts.clear(),
+            Way::Stranger => verdicts.extend(verdicts.first().cloned()),
+            _ => {}
         }
         verdicts
     }
 
     fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
-        let way = misbehave(&input.settings);
+        let way = Way::of(&input.settings, input.seed ^ input.self_node);
         let mut verdict = Classic.elect(input);
         match way {
-            "babble" => verdict.reason = "because ".repeat(1_000),
-            "huge" => verdict.reason = "x".repeat(12 << 20),
-            "never" => verdict = ElectionVerdict::wait("never"),
-            _ => {}
-        }
-        verdict
-    }
-
-    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
-        let way = misbehave(&input.settings);
-        let mut verdict = Classic.degrade(input);
-        match way {
-            "babble" => verdict.reason = "because ".repeat(1_000),
-            "huge" => verdict.reason = "x".repeat(12 << 20),
-            "never" => verdict = DegradeVerdict::wait("never"),
+            Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => verdict.reason = babble(),
+            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            Way::Never => verdict = ElectionVerdict::wait("never"),
+            Way::Always => verdict = ElectionVerdict::campaign("always"),
             _ => {}
         }
         verdict
     }
 
     fn promote(&self, input: &PromotionInput) -> PromotionVerdict {
-        let way = misbehave(&input.settings);
+        let way = Way::of(&input.settings, input.seed);
         let mut verdict = Classic.promote(input);
         match way {
-            "nonsense" => verdict.ranking.push(1_000_000),
-            "babble" => verdict.reason = "because ".repeat(1_000),
-            "huge" => verdict.ranking = vec![1; 1 << 20],
+            Way::Nonsense => verdict.ranking.push(STRANGER),
+            Way::Stranger => verdict.ranking.insert(0, input.failed_primary),
+            Way::Silent | Way::Never => verdict.ranking.clear(),
+            Way::Always => verdict.ranking.reverse(),
+            Way::Babble => verdict.reason = babble(),
+            Way::Huge => verdict.ranking = vec![1; huge().len() / 8],
             _ => {}
         }
         verdict
     }
-}
 
-/// Does what the setting says, if it is something to be done before there is an answer.
-fn misbehave(settings: &Settings) -> &str {
-    let way = settings.get("chaos").map_or("none", String::as_str);
-    match way {
-        "panic" => panic!("chaos was asked for"),
-        "loop" => loop {
-            black_box(way);
-        },
-        "allocate" => {
-            // Not written to: fuel pays for every byte that is, and would end first.
-            let mut hoard: Vec<Vec<u8>> = Vec::new();
-            loop {
-                hoard.push(black_box(Vec::with_capacity(1 << 16)));
-            }
+    fn degrade(&self, input: &DegradeInput) -> DegradeVerdict {
+        let way = Way::of(&input.settings, input.seed ^ input.silent_ms);
+        let mut verdict = Classic.degrade(input);
+        match way {
+            Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => verdict.reason = babble(),
+            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            Way::Never => verdict.choice = DegradeChoice::Wait,
+            Way::Always => verdict.choice = DegradeChoice::Degrade,
+            _ => {}
         }
-        "recurse" => {
-            black_box(recurse(black_box(1)));
-        }
-        "clock" => {
-            black_box(std::time::Instant::now());
-        }
-        "flood" => {
-            for line in 0..1_000 {
-                log::warn(format!("line {line} of a flood {}", "~".repeat(100)));
-            }
-        }
-        _ => {}
+        verdict
     }
-    way
+
+    fn rejoin(&self, input: &RejoinInput) -> RejoinVerdict {
+        let way = Way::of(&input.settings, input.seed);
+        match way {
+            Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => RejoinVerdict::attach(babble()),
+            Way::Huge => RejoinVerdict::attach("x".repeat(huge().len())),
+            Way::Never => RejoinVerdict::refuse("never"),
+            Way::Always => RejoinVerdict::attach("always"),
+            _ => Classic.rejoin(input),
+        }
+    }
+
+    fn place(&self, input: &PlacementInput) -> PlacementVerdict {
+        let way = Way::of(&input.settings, input.seed);
+        let mut verdict = Classic.place(input);
+        match way {
+            Way::Nonsense => verdict.places.iter_mut().for_each(|place| place.cell = u32::MAX),
+            Way::Stranger => verdict.places.iter_mut().for_each(|place| place.primary = STRANGER),
+            Way::Silent | Way::Never => verdict.places.clear(),
+            // Everything on one leaf.
+            Way::Always => {
+                let first = input.cells.first().and_then(|cell| cell.heads.first());
+                let place = Place { cell: 0, primary: first.copied().unwrap_or(0) };
+                verdict.places.fill(place);
+            }
+            Way::Babble => verdict.reason = babble(),
+            Way::Huge => verdict.places = vec![Place::default(); huge().len() / 4],
+            _ => {}
+        }
+        verdict
+    }
+
+    fn maintain(&self, input: &MaintenanceInput) -> MaintenanceVerdict {
+        let way = Way::of(&input.settings, input.seed);
+        let mut verdict = Classic.maintain(input);
+        match way {
+            Way::Nonsense | Way::Stranger => {
+                verdict.stages.push(MaintenanceStage { nodes: vec![STRANGER], reason: String::new() });
+            }
+            Way::Silent | Way::Never => verdict.stages.clear(),
+            // Everybody at once.
+            Way::Always => {
+                let nodes = input.nodes.iter().map(|node| node.node).collect();
+                verdict.stages = vec![MaintenanceStage { nodes, reason: "at once".to_owned() }];
+            }
+            Way::Babble => verdict.reason = babble(),
+            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            _ => {}
+        }
+        verdict
+    }
+
+    fn retry(&self, input: &RetryInput) -> RetryVerdict {
+        let way = Way::of(&input.settings, input.seed);
+        match way {
+            Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => RetryVerdict::wait(0, babble()),
+            Way::Huge => RetryVerdict::wait(0, "x".repeat(huge().len())),
+            Way::Never => RetryVerdict::fail("never"),
+            Way::Always => RetryVerdict::wait(u64::MAX, "always"),
+            _ => Classic.retry(input),
+        }
+    }
 }
 
-/// Never returns: every frame waits for a deeper one.
-#[allow(unconditional_recursion)]
-fn recurse(depth: u64) -> u64 {
-    recurse(black_box(depth + 1)) + black_box(depth)
-}
-
-export_policy!(Chaos: detection, election, promotion, degrade);
+export_policy!(Chaos: detection, election, promotion, degrade, rejoin, placement, maintenance, retry);

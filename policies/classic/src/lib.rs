@@ -6,4 +6,6 @@
 pub use baton_policy_sdk::Classic;
 use baton_policy_sdk::export_policy;
 
-export_policy!(Classic: detection, election, promotion, degrade);
+export_policy!(
+    Classic: detection, election, promotion, degrade, rejoin, placement, maintenance, retry
+);

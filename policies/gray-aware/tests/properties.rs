@@ -35,7 +35,7 @@ prop_compose! {
         apply_backlog in prop_oneof![Just(0), any::<u64>()],
         free_disk_bytes in prop_oneof![3 => Just(1_u64 << 40), 1 => any::<u64>(), 1 => 0_u64..2 << 30],
     ) -> Vitals {
-        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes }
+        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes, ..Default::default() }
     }
 }
 
@@ -132,7 +132,7 @@ prop_compose! {
             NodeEvidence { node: id, memory: told.bytes(now_ms), ..node }
         };
         let nodes = nodes.into_iter().map(of).collect();
-        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed: 0, nodes }
+        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed: 0, nodes, ..Default::default() }
     }
 }
 
@@ -163,6 +163,7 @@ prop_compose! {
             copies_left: 1,
             groups_left: 1,
             replica,
+            ..Default::default()
         }
     }
 }
@@ -177,7 +178,7 @@ prop_compose! {
         well_ms in prop_oneof![29_000_u64..31_000, Just(0)],
         returned_ms in prop_oneof![6 => Just(0), 1 => 1_u64..60_001],
     ) -> (NodeEvidence, Told) {
-        let vitals = Vitals { loop_delay_ms, fsync_ms, apply_backlog: 0, free_disk_bytes: 1 << 40 };
+        let vitals = Vitals { loop_delay_ms, fsync_ms, apply_backlog: 0, free_disk_bytes: 1 << 40, ..Default::default() };
         let node = NodeEvidence { previous, vitals: Some(vitals), ..NodeEvidence::answering(0, NodeRole::Leaf) };
         let spans = [late_ms, stalled_ms, fsync_ms, 100, well_ms, returned_ms];
         (node, Told::Own { head: [1, u8::from(failed), syncs], age_ms: INTERVAL_MS, spans })
@@ -455,5 +456,5 @@ proptest! {
 }
 
 fn told(loop_delay_ms: u64) -> Vitals {
-    Vitals { loop_delay_ms, fsync_ms: 3, apply_backlog: 0, free_disk_bytes: 1 << 40 }
+    Vitals { loop_delay_ms, fsync_ms: 3, apply_backlog: 0, free_disk_bytes: 1 << 40, ..Default::default() }
 }

@@ -106,10 +106,11 @@ prop_compose! {
             unled_ms,
             voters: (3..)
                 .zip(sees_master)
-                .map(|(node, sees_master)| VoterView { node, reachable: true, sees_master, log_index: 0 })
+                .map(|(node, sees_master)| VoterView { node, reachable: true, sees_master, log_index: 0, ..Default::default() })
                 .collect(),
             campaigns: 0,
             since_last_campaign_ms,
+            ..Default::default()
         }
     }
 }

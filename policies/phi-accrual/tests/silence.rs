@@ -211,9 +211,16 @@ fn election(misses: u32, unled_ms: u64, rank: u32) -> ElectionInput {
         term: 1,
         master: NodeEvidence { role: NodeRole::Aggregator, node: 1, ..node(&again(&[150]), misses) },
         unled_ms,
-        voters: vec![VoterView { node: 3, reachable: true, sees_master: Some(true), log_index: 0 }],
+        voters: vec![VoterView {
+            node: 3,
+            reachable: true,
+            sees_master: Some(true),
+            log_index: 0,
+            ..Default::default()
+        }],
         campaigns: 0,
         since_last_campaign_ms: None,
+        ..Default::default()
     }
 }
 

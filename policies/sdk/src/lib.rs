@@ -45,11 +45,14 @@ pub mod wasm;
 
 pub use baton_model::NodeRole;
 pub use baton_policy::{
-    Candidate, Classic, DecisionPoint, DegradeChoice, DegradeInput, DegradeVerdict, Description,
-    DetectionInput, ElectionChoice, ElectionInput, ElectionVerdict, Health, MEMORY_BYTES_MAX, Manifest,
-    NodeEvidence, NodeVerdict, NumberSetting, Policy, PromotionInput, PromotionVerdict, REASON_BYTES_MAX,
-    Rejection, SettingDoc, Settings, UnknownDecisionPoint, Vitals, VoterView, Witness, validate_degrade,
-    validate_detection, validate_election, validate_promotion,
+    Candidate, Cell, Classic, DecisionPoint, DegradeChoice, DegradeInput, DegradeVerdict, Description,
+    DetectionInput, ElectionChoice, ElectionInput, ElectionVerdict, Health, LeafLoad, MEMORY_BYTES_MAX,
+    MaintainedNode, MaintenanceInput, MaintenancePurpose, MaintenanceStage, MaintenanceVerdict, Manifest,
+    NodeEvidence, NodeVerdict, NumberSetting, Place, PlacementInput, PlacementVerdict, Policy, Present,
+    PromotionInput, PromotionVerdict, Question, REASON_BYTES_MAX, Rejection, RejoinChoice, RejoinInput,
+    RejoinVerdict, RetryChoice, RetryInput, RetryVerdict, SettingDoc, Settings, UnknownDecisionPoint, Vitals,
+    VoterView, Witness, validate_degrade, validate_detection, validate_election, validate_maintenance,
+    validate_placement, validate_promotion, validate_rejoin, validate_retry,
 };
 
 /// Exports a policy from this crate: `export_policy!(MyPolicy: detection, promotion);`

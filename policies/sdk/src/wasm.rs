@@ -55,13 +55,37 @@ bindings!(
     degrade,
     "degrades"
 );
+bindings!(
+    /// The bindings of `rejoin`.
+    rejoin,
+    "rejoins"
+);
+bindings!(
+    /// The bindings of `placement`.
+    placement,
+    "places"
+);
+bindings!(
+    /// The bindings of `maintenance`.
+    maintenance,
+    "maintains"
+);
+bindings!(
+    /// The bindings of `retry`.
+    retry,
+    "retries"
+);
 
 use degrade::exports::baton::policy::degrade as degrade_wit;
 use detection::exports::baton::policy::detection as detection_wit;
 use election::exports::baton::policy::election as election_wit;
+use maintenance::exports::baton::policy::maintenance as maintenance_wit;
 use manifest::baton::policy::log;
 use manifest::exports::baton::policy::manifest as manifest_wit;
+use placement::exports::baton::policy::placement as placement_wit;
 use promotion::exports::baton::policy::promotion as promotion_wit;
+use rejoin::exports::baton::policy::rejoin as rejoin_wit;
+use retry::exports::baton::policy::retry as retry_wit;
 
 impl<P: Policy + Default> manifest_wit::Guest for P {
     fn describe() -> manifest_wit::Description {
@@ -94,6 +118,30 @@ impl<P: Policy + Default> promotion_wit::Guest for P {
 impl<P: Policy + Default> degrade_wit::Guest for P {
     fn decide(input: degrade_wit::Input) -> degrade_wit::Verdict {
         ready::<P>().degrade(&input.into()).into()
+    }
+}
+
+impl<P: Policy + Default> rejoin_wit::Guest for P {
+    fn decide(input: rejoin_wit::Input) -> rejoin_wit::Verdict {
+        ready::<P>().rejoin(&input.into()).into()
+    }
+}
+
+impl<P: Policy + Default> placement_wit::Guest for P {
+    fn decide(input: placement_wit::Input) -> placement_wit::Verdict {
+        ready::<P>().place(&input.into()).into()
+    }
+}
+
+impl<P: Policy + Default> maintenance_wit::Guest for P {
+    fn decide(input: maintenance_wit::Input) -> maintenance_wit::Verdict {
+        ready::<P>().maintain(&input.into()).into()
+    }
+}
+
+impl<P: Policy + Default> retry_wit::Guest for P {
+    fn decide(input: retry_wit::Input) -> retry_wit::Verdict {
+        ready::<P>().retry(&input.into()).into()
     }
 }
 

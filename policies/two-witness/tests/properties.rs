@@ -116,10 +116,11 @@ prop_compose! {
             unled_ms,
             voters: (3..)
                 .zip(voters)
-                .map(|(node, (reachable, sees_master))| VoterView { node, reachable, sees_master, log_index: 0 })
+                .map(|(node, (reachable, sees_master))| VoterView { node, reachable, sees_master, log_index: 0, ..Default::default() })
                 .collect(),
             campaigns: 0,
             since_last_campaign_ms,
+            ..Default::default()
         }
     }
 }
@@ -151,6 +152,7 @@ prop_compose! {
             copies_left: 1,
             groups_left: 1,
             replica,
+            ..Default::default()
         }
     }
 }

@@ -21,6 +21,7 @@ prop_compose! {
         Candidate {
             node: 0, lsn, group, primaries_held,
             last_pong_age_ms: 0, rtt_mean_us: 0, flaps_last_hour: 0,
+            ..Default::default()
         }
     }
 }
@@ -39,6 +40,7 @@ prop_compose! {
             failed_primary: 0,
             failed_group: 1,
             candidates: nodes.into_iter().map(|(node, candidate)| Candidate { node, ..candidate }).collect(),
+            ..Default::default()
         }
     }
 }
@@ -72,10 +74,11 @@ prop_compose! {
             unled_ms,
             voters: voters
                 .into_iter()
-                .map(|(node, reachable)| VoterView { node, reachable, sees_master: None, log_index: 0 })
+                .map(|(node, reachable)| VoterView { node, reachable, sees_master: None, log_index: 0, ..Default::default() })
                 .collect(),
             campaigns: 0,
             since_last_campaign_ms,
+            ..Default::default()
         }
     }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, NewNode, Outcome};
-use baton_failover::{Chosen, Learned, NodeSight, Plan, Problem, Promoter, Sight, placement, problems};
+use baton_failover::{Answer, Ask, Learned, NodeSight, Placer, Plan, Problem, Sight, placement, problems};
 use baton_model::{
     AggregatorRole, CatalogIndex, ClusterId, Durability, Incarnation, Instant, NodeId, NodeRole,
     ReplicationMode, StoreId,
 };
-use baton_policy::{Classic, Health, Policy, PromotionInput};
+use baton_policy::{Classic, Health, Policy, PromotionInput, PromotionVerdict, Question};
 
 /// The master aggregator.
 pub const MASTER: NodeId = NodeId(1);
@@ -30,17 +30,37 @@ pub enum Answers {
     Twice,
 }
 
-impl Promoter for Answers {
-    fn promote(&mut self, input: &PromotionInput) -> Chosen {
-        let verdict = Classic.promote(input);
-        let ranking = match self {
+impl Ask<PromotionInput> for Answers {
+    fn ask(&mut self, input: PromotionInput) -> Answer<PromotionVerdict> {
+        let mut verdict = Classic.promote(&input);
+        verdict.ranking = match self {
             Self::Well => verdict.ranking,
             Self::NotOffered => [input.failed_primary, 1, 99].into_iter().chain(verdict.ranking).collect(),
             Self::Nobody => vec![],
             Self::Twice => vec![verdict.ranking[0]; 3],
         };
-        Chosen { ranking, reason: verdict.reason, policy: "classic".into() }
+        Answer { verdict, policy: "classic".into() }
     }
+}
+
+/// Classic, whatever it is asked.
+pub struct Native;
+
+impl<Q: Question> Ask<Q> for Native {
+    fn ask(&mut self, question: Q) -> Answer<Q::Verdict> {
+        Answer { verdict: question.answer_of(&Classic), policy: "classic".into() }
+    }
+}
+
+/// Classic shares partitions out, and nothing is known of the leaves.
+#[macro_export]
+macro_rules! placer {
+    () => {
+        &mut baton_failover::Placer {
+            sight: &baton_failover::Sight::default(),
+            policy: &mut $crate::world::Native,
+        }
+    };
 }
 
 #[derive(Clone)]
@@ -101,7 +121,9 @@ impl World {
 
     pub fn create(&mut self, partitions: u32, replication: ReplicationMode) {
         let redundancy = self.catalog.number("redundancy_level");
-        let placements = placement(&self.catalog, partitions, redundancy).expect("there is a leaf");
+        let mut placer = Placer { sight: &self.sight, policy: &mut Native };
+        let placements = placement(&self.catalog, "db", partitions, redundancy, &mut placer);
+        let placements = placements.expect("there is a leaf");
         let create = Command::CreateDatabase {
             name: "db".into(),
             if_not_exists: false,
@@ -240,6 +262,9 @@ fn unseen() -> NodeSight {
         asked_at: None,
         rtt_mean_us: 100,
         flaps_last_hour: 0,
+        is_heard: false,
+        vitals: None,
+        in_maintenance: false,
     }
 }
 

@@ -195,7 +195,8 @@ impl Aggregator {
         let begun = self.context.clock.now();
         let mut judged = self.judged();
         loop {
-            let sight = judged.borrow_and_update().sight();
+            let mut sight = judged.borrow_and_update().sight();
+            sight.spare(&self.context.catalog());
             let seen = sight.nodes.get(&leaf)?;
             if sight.is_failed(leaf) {
                 return None;
@@ -235,7 +236,9 @@ impl Aggregator {
             let holds = catalog
                 .partitions_of(database.id)
                 .any(|partition| leaves.iter().any(|leaf| partition.role_of(*leaf).is_some()));
-            let Ok(mut steps) = rebalance(&catalog, database, &Wishes::default()) else { continue };
+            let made =
+                self.placing(&catalog, |placer| rebalance(&catalog, database, &Wishes::default(), placer));
+            let Ok(mut steps) = made else { continue };
             if !spread {
                 steps.retain(|step| step.action == PlanAction::PromoteWithRepoint);
             }
@@ -274,7 +277,8 @@ impl Aggregator {
             databases.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             for database in databases {
                 let catalog = self.current_catalog().await?;
-                let steps = rebalance(&catalog, &database, &wishes).map_err(|why| {
+                let made = self.placing(&catalog, |placer| rebalance(&catalog, &database, &wishes, placer));
+                let steps = made.map_err(|why| {
                     refused(format!("{why}; REMOVE LEAF ... FORCE removes it all the same"))
                 })?;
                 self.plan(None, &catalog, &database, PlanKind::RemoveLeaf, &wishes.without, steps).await?;

@@ -307,7 +307,9 @@ impl Aggregator {
         })?;
         check_files(&archive, &manifest, wish).await?;
         let count = wish.partitions.unwrap_or(manifest.partitions.len() as u32);
-        let placements = placement(&catalog, count, catalog.number("redundancy_level"))
+        let redundancy = catalog.number("redundancy_level");
+        let placements = self
+            .placing(&catalog, |placer| placement(&catalog, &wish.name, count, redundancy, placer))
             .map_err(|error| refused(error.to_string()))?;
         let begin = Command::BeginRestore {
             statement: id,

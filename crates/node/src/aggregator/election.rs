@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Decision as Record};
-use baton_failover::{Call, Campaigner, Elector, Standing};
+use baton_failover::{Call, Campaigner, Standing, vitals};
 use baton_model::NodeId;
-use baton_policy::{DecisionPoint, ElectionInput, ElectionVerdict};
-use baton_policy_host::{Decider, Decision};
+use baton_policy::DecisionPoint;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::Aggregator;
+use super::asking::Asking;
 use crate::server::wall_clock_ms;
 
 /// How often the state is looked at without any news.
@@ -42,45 +42,28 @@ pub async fn campaign_when_told(aggregator: Arc<Aggregator>) {
             voters: &status.voters,
             unled_ms: status.unled_ms,
             log_index: aggregator.log_index(),
+            vitals: vitals(&aggregator.context.pulse.vitals()),
         };
         let catalog = aggregator.context.catalog();
-        let mut elector = AskPolicy { decider: &aggregator.decider, asked: None };
-        let call = campaigner.look(clock.now(), standing, &catalog, &latest.observation, &mut elector);
+        let mut asking = Asking::new(&aggregator, &catalog);
+        let seen = &latest.observation;
+        let call = campaigner.look(clock.now(), standing, &catalog, seen, &latest.known, &mut asking);
+        let asked = asking.records.pop();
         let Some(call) = call else {
-            if let Some((_, decision)) = elector.asked {
-                debug!(reason = decision.verdict.reason, "no campaign");
+            if let Some(record) = asked {
+                debug!(reason = record.reason, "no campaign");
             }
             continue;
         };
-        let record = record(me, &catalog, call, elector.asked);
+        let record = record(me, &catalog, call, asked);
         info!(reason = record.reason, policy = record.policy, term = status.term, "campaigning");
         aggregator.keep_campaign(record);
         aggregator.campaign().await;
     }
 }
 
-/// Asks the bound `election` policy, and keeps what was decided.
-struct AskPolicy<'a> {
-    decider: &'a Decider,
-    asked: Option<(ElectionInput, Decision<ElectionVerdict>)>,
-}
-
-impl Elector for AskPolicy<'_> {
-    fn elect(&mut self, input: &ElectionInput) -> ElectionVerdict {
-        let mut input = input.clone();
-        let decision = self.decider.decide_election(&mut input);
-        let verdict = decision.verdict.clone();
-        self.asked = Some((input, decision));
-        verdict
-    }
-}
-
-fn record(
-    me: NodeId,
-    catalog: &Catalog,
-    call: Call,
-    asked: Option<(ElectionInput, Decision<ElectionVerdict>)>,
-) -> Record {
+/// What the catalog keeps of a campaign, of which a policy may have been asked.
+fn record(me: NodeId, catalog: &Catalog, call: Call, asked: Option<Record>) -> Record {
     let record = Record {
         id: 0,
         at_ms: wall_clock_ms(),
@@ -99,22 +82,11 @@ fn record(
     match call {
         Call::StartUp { reason } => Record { reason, policy: "start-up".into(), ..record },
         Call::Ceiling { reason } => Record { reason, policy: "ceiling".into(), ..record },
-        Call::Policy { master, reason } => {
-            let record = Record {
-                subject: format!("master aggregator {}", catalog.address_of(master)),
-                reason,
-                ..record
-            };
-            let Some((input, decision)) = asked else { return record };
-            Record {
-                policy: decision.module,
-                hash: decision.hash,
-                input: serde_json::to_string(&input).unwrap_or_default(),
-                fuel: decision.stats.fuel,
-                micros: decision.stats.micros,
-                fallback: decision.fallback.unwrap_or_default(),
-                ..record
-            }
-        }
+        Call::Policy { master, reason } => Record {
+            subject: format!("master aggregator {}", catalog.address_of(master)),
+            reason,
+            verdict: record.verdict.clone(),
+            ..asked.unwrap_or(record)
+        },
     }
 }

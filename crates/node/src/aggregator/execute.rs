@@ -191,7 +191,10 @@ impl Aggregator {
                 let per_leaf = u32::try_from(catalog.number("default_partitions_per_leaf")).unwrap_or(1);
                 let count =
                     partitions.unwrap_or_else(|| leaves.saturating_mul(per_leaf).clamp(1, PARTITIONS_MAX));
-                let placements = placement(catalog, count, catalog.number("redundancy_level"))
+                let placements = self
+                    .placing(catalog, |placer| {
+                        placement(catalog, &name, count, catalog.number("redundancy_level"), placer)
+                    })
                     .map_err(|error| SqlError::new(ErrorCode::OperationRefused, error.to_string()))?;
                 Command::CreateDatabase { name, if_not_exists, replication, durability, placements }
             }

@@ -191,7 +191,7 @@ impl Aggregator {
             done = self.force_lost(&catalog, &database).await?;
             catalog = self.current_catalog().await?;
         }
-        let steps = rebalance_steps(&catalog, &database, full)?;
+        let steps = rebalance_steps(self, &catalog, &database, full)?;
         Ok(done + self.plan(id, &catalog, &database, PlanKind::Rebalance, &BTreeSet::new(), steps).await?)
     }
 
@@ -200,6 +200,7 @@ impl Aggregator {
     /// # Errors
     /// That it could not be done.
     pub(super) fn steps_of(
+        &self,
         catalog: &Catalog,
         statement: &Maintenance,
     ) -> Result<Vec<(Database, PlanKind, NewStep)>, SqlError> {
@@ -227,7 +228,7 @@ impl Aggregator {
                     );
                     return Err(refused(text));
                 }
-                Ok(of(database, PlanKind::Rebalance, rebalance_steps(catalog, database, *full)?))
+                Ok(of(database, PlanKind::Rebalance, rebalance_steps(self, catalog, database, *full)?))
             }
             Maintenance::RebalanceAll { all_online } => {
                 if *all_online {
@@ -237,7 +238,11 @@ impl Aggregator {
                 databases.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                 let mut all = Vec::new();
                 for database in databases {
-                    all.extend(of(database, PlanKind::Rebalance, rebalance_steps(catalog, database, true)?));
+                    all.extend(of(
+                        database,
+                        PlanKind::Rebalance,
+                        rebalance_steps(self, catalog, database, true)?,
+                    ));
                 }
                 Ok(all)
             }
@@ -254,9 +259,16 @@ fn ensure_all_online(catalog: &Catalog) -> Result<(), SqlError> {
 
 /// The plan of `REBALANCE PARTITIONS`. What lacks a copy and cannot be balanced, because a leaf is away, gets its copy all
 /// the same.
-fn rebalance_steps(catalog: &Catalog, database: &Database, full: bool) -> Result<Vec<NewStep>, SqlError> {
+fn rebalance_steps(
+    aggregator: &Aggregator,
+    catalog: &Catalog,
+    database: &Database,
+    full: bool,
+) -> Result<Vec<NewStep>, SqlError> {
     let wishes = Wishes { full, ..Wishes::default() };
-    let steps = rebalance(catalog, database, &wishes).map_err(|why| refused(why.to_string()))?;
+    let steps = aggregator
+        .placing(catalog, |placer| rebalance(catalog, database, &wishes, placer))
+        .map_err(|why| refused(why.to_string()))?;
     let mut all = restore_redundancy(catalog, database, &BTreeSet::new());
     all.retain(|copy| steps.iter().all(|step| step.ordinal != copy.ordinal));
     all.extend(steps);

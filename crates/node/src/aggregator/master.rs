@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::Aggregator;
+use super::patience::{Awaited, Patience};
 use crate::wire::{ForwardAnswer, ForwardRefusal, ForwardRequest, Request, Response};
 
 /// Between two attempts to find the master aggregator.
@@ -58,6 +59,16 @@ impl From<ProposalError> for SqlError {
             ),
         }
     }
+}
+
+/// Nobody could carry it out, or it is unknown who did.
+fn given_up(patience: Patience<'_>) -> SqlError {
+    let mut error: SqlError =
+        patience.uncertain.map_or(ProposalError::NoMaster, ProposalError::Unknown).into();
+    if !patience.last.is_empty() {
+        error.message.push_str(&format!("; {}", patience.last));
+    }
+    error
 }
 
 impl Aggregator {
@@ -106,19 +117,18 @@ impl Aggregator {
     /// [`SqlError`].
     pub async fn propose_surely(&self, entry: Entry) -> Result<Outcome, SqlError> {
         assert!(entry.statement.is_some(), "S12: only what has an id may be proposed again");
-        let deadline = Instant::now() + self.buffer_time();
-        let mut uncertain: Option<String> = None;
+        let mut patience = self.patience(Awaited::Master);
         loop {
             match self.propose_at_master(entry.clone()).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(ProposalError::NoMaster) => {}
                 Err(error @ ProposalError::TooBig(_)) => return Err(error.into()),
-                Err(ProposalError::Unknown(why)) => uncertain = Some(why),
+                Err(ProposalError::Unknown(why)) => patience.uncertain = Some(why),
             }
-            if Instant::now() >= deadline {
-                return Err(uncertain.map_or(ProposalError::NoMaster, ProposalError::Unknown).into());
+            if !patience.goes_on() {
+                return Err(given_up(patience));
             }
-            self.wait_for_news(deadline).await;
+            self.wait_for_news(patience.deadline()).await;
         }
     }
 
@@ -138,7 +148,7 @@ impl Aggregator {
                 "Not the master: enable_query_forwarding is OFF, send the statement to the master aggregator",
             ));
         }
-        let mut deadline = Instant::now() + self.buffer_time();
+        let mut patience = self.patience(Awaited::Master);
         let request = Request::Forward(request);
         loop {
             if let Some(address) = self.master_address() {
@@ -157,7 +167,7 @@ impl Aggregator {
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::NotTheMaster)))) => {}
                     // It takes as long as it takes.
                     Some(Ok(Response::Forwarded(Err(ForwardRefusal::StillRunning)))) => {
-                        deadline = Instant::now() + self.buffer_time();
+                        patience.begin_anew();
                         *uncertain = Some(format!("{address} was at work on it"));
                     }
                     Some(Err(error)) if error.is_surely_undone() => debug!(%error, "not forwarded"),
@@ -172,11 +182,12 @@ impl Aggregator {
                     "Not the master: this aggregator became the master aggregator meanwhile; send it again",
                 ));
             }
-            if Instant::now() >= deadline {
-                let why = uncertain.take();
-                return Err(why.map_or(ProposalError::NoMaster, ProposalError::Unknown).into());
+            patience.uncertain.clone_from(uncertain);
+            if !patience.goes_on() {
+                uncertain.take();
+                return Err(given_up(patience));
             }
-            self.wait_for_news(deadline).await;
+            self.wait_for_news(patience.deadline()).await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! An aggregator: a member of the control group, an observer of all nodes, and a way into the cluster for clients.
 
 mod addresses;
+mod asking;
 mod attach_detach;
 mod auto_increment;
 mod backup;
@@ -16,6 +17,7 @@ mod master;
 mod members;
 mod orphans;
 mod outcome;
+mod patience;
 mod plans;
 mod positions;
 mod reference;
@@ -28,15 +30,18 @@ mod switchover;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use baton_catalog::{Catalog, Decision as Record};
 use baton_consensus::{ControlConfig, ControlGroup, RaftWire, Status, WireError};
-use baton_model::limits::HEARTBEAT_INTERVAL_MS;
+use baton_failover::{HeldBack, Known};
+use baton_model::limits::{DECISIONS_KEPT, HEARTBEAT_INTERVAL_MS};
 use baton_model::{NodeId, TransactionId};
 use baton_policy::DecisionPoint;
-use baton_policy_host::{Binding, Bindings, Decider, Module, PolicyHost};
+use baton_policy_host::{Binding, Bindings, BoundFor, Decider, Module, PolicyHost};
 use baton_transport::heartbeat::HeartbeatShell;
 use bytes::Bytes;
 use tokio::sync::{OnceCell, watch};
@@ -44,13 +49,14 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::context::Context;
-use crate::detection::{Judged, judge};
+use crate::detection::{Judge, Judged, judge};
 use crate::node::{StartError, check_place};
+use crate::ring::Ring;
 use crate::tripwire;
 use crate::wire::{Request, Response};
 use addresses::Addresses;
+use asking::Reported;
 use auto_increment::AutoIncrement;
-use degrade::Reported;
 use leases::Leases;
 use long::LongStatements;
 use positions::Positions;
@@ -83,10 +89,18 @@ pub struct Aggregator {
     positions: Positions,
     /// What leaves may show of what they read, while this node is the master aggregator.
     leases: Arc<Leases>,
-    /// When a `degrade` policy that failed was last reported.
-    fallbacks: Reported,
-    /// Leaves that answer and are not used yet, and for how long, while this node is the master aggregator.
-    held_back: Mutex<BTreeMap<NodeId, Duration>>,
+    /// When policies that failed were last reported.
+    reported: Reported,
+    /// What was decided for operators' statements and is not recorded yet.
+    unrecorded: Mutex<Vec<Record>>,
+    /// Where decisions are written down.
+    ring: Arc<Ring>,
+    /// What the catalog says of nodes, as evidence tells it.
+    known: Arc<ArcSwap<Known>>,
+    /// How many statements of clients wait for somebody who could carry them out.
+    waiting: AtomicU32,
+    /// Leaves that answer and are not used yet, while this node is the master aggregator.
+    held_back: Mutex<BTreeMap<NodeId, HeldBack>>,
     /// Leaves from which a hand-over takes a partition that is not known to be committed, and since when.
     handing_over: switchover::HandingOver,
 }
@@ -119,12 +133,22 @@ impl Aggregator {
     pub async fn start(context: Arc<Context>) -> Result<Arc<Self>, StartError> {
         let decider = Arc::new(Decider::default());
         let (tell, judged) = watch::channel(Arc::default());
+        let ring = Arc::new(Ring::open(&context.dir().path().join("decisions")));
+        let known = Arc::new(ArcSwap::from_pointee(Known::default()));
+        let of_node = Arc::clone(&context);
+        let judge_with = Judge {
+            decider: Arc::clone(&decider),
+            known: Arc::clone(&known),
+            ring: Arc::clone(&ring),
+            tell,
+            node: Box::new(move || of_node.node()),
+        };
         let leases = Arc::new(Leases::default());
         let (heartbeat, changes) = HeartbeatShell::start(
             Arc::clone(&context.pulse),
             context.clock,
             Duration::from_millis(HEARTBEAT_INTERVAL_MS),
-            judge(Arc::clone(&decider), tell),
+            judge(judge_with),
             leases.lend(context.clock),
         )
         .map_err(|error| StartError::Internal(error.to_string()))?;
@@ -144,7 +168,11 @@ impl Aggregator {
             transactions: Mutex::default(),
             positions: Positions::default(),
             leases,
-            fallbacks: Reported::default(),
+            reported: Reported::default(),
+            unrecorded: Mutex::default(),
+            ring,
+            known,
+            waiting: AtomicU32::new(0),
             held_back: Mutex::default(),
             handing_over: switchover::HandingOver::default(),
         });
@@ -262,11 +290,23 @@ impl Aggregator {
         }
     }
 
-    fn held_back(&self) -> BTreeMap<NodeId, Duration> {
+    fn held_back(&self) -> BTreeMap<NodeId, HeldBack> {
         self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn hold_back(&self, leaves: BTreeMap<NodeId, Duration>) {
+    /// What was decided for operators' statements: the supervisor records it with its next plan.
+    fn keep_records(&self, records: Vec<Record>) {
+        let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded.extend(records);
+        let too_many = unrecorded.len().saturating_sub(DECISIONS_KEPT);
+        unrecorded.drain(..too_many);
+    }
+
+    fn take_records(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hold_back(&self, leaves: BTreeMap<NodeId, HeldBack>) {
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = leaves;
     }
 
@@ -290,6 +330,10 @@ impl Aggregator {
         let mut interval = HEARTBEAT_INTERVAL_MS;
         loop {
             let catalog = catalogs.borrow_and_update().clone();
+            let known = Known::of(&catalog, 0);
+            if known != **self.known.load() {
+                self.known.store(Arc::new(known));
+            }
             let wanted = addresses.targets(&catalog, self.context.node()).await;
             if wanted != targets && self.heartbeat.set_targets(wanted.clone()).await.is_ok() {
                 targets = wanted;
@@ -329,7 +373,7 @@ impl Aggregator {
 
     /// Compiles what is bound, off the async threads, and lets it decide from then on.
     async fn rebind(&self, catalog: &Catalog, modules: &mut BTreeMap<String, Arc<Module>>) {
-        let mut bindings = Bindings::new();
+        let mut bindings = Bindings::default();
         for binding in catalog.bindings() {
             let Ok(point) = binding.decision_point.parse::<DecisionPoint>() else { continue };
             let module = match modules.get(&binding.hash) {
@@ -355,9 +399,9 @@ impl Aggregator {
                     }
                 }
             };
-            bindings.insert(point, Binding { module, settings: binding.settings.clone() });
+            bindings.bind(point, BoundFor::Cluster, Binding { module, settings: binding.settings.clone() });
         }
-        self.decider.rebind(bindings);
+        self.decider.rebind(bindings, BTreeSet::new());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way to the primaries, through a failover if need be.
 //!
 //! A statement whose partition has no primary, or whose primary is lost while it works, waits for the next one, for at
-//! most `failover_buffer_ms`. It keeps its id, so it is done once, whoever did it (S12).
+//! most `failover_buffer_ms` and as the `retry` policy says. It keeps its id, so it is done once, whoever did it (S12).
 //!
 //! An error that would come away with another attempt is no answer once an earlier attempt may have been carried out:
 //! a row lock that cannot be had may be that attempt's own.
@@ -15,10 +15,11 @@ use baton_model::{Key, NodeId, PartitionId, StatementId, TableId};
 use baton_sql::{BatchStream, ScanRequest, Scanner};
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
 use super::Aggregator;
+use super::patience::{Awaited, Patience};
 use super::transaction::Reading;
 use crate::context::AskError;
 use crate::wire::{
@@ -41,18 +42,7 @@ pub enum Attempt<T> {
     Unsure(String),
 }
 
-/// Keeps the statements of one kind going until they are answered.
-struct Patience {
-    deadline: Instant,
-    uncertain: Option<String>,
-    last: String,
-}
-
 impl Aggregator {
-    fn patience(&self) -> Patience {
-        Patience { deadline: Instant::now() + self.buffer_time(), uncertain: None, last: String::new() }
-    }
-
     /// The primary to ask now.
     ///
     /// # Errors
@@ -90,7 +80,7 @@ impl Aggregator {
         partition: PartitionId,
         attempt: impl Fn(String) -> F + Send,
     ) -> Result<T, SqlError> {
-        let mut patience = self.patience();
+        let mut patience = self.patience(Awaited::Primary(partition));
         loop {
             match self.primary(partition)? {
                 None => patience.last = "its primary is offline".into(),
@@ -100,7 +90,7 @@ impl Aggregator {
                         () = self.primary_is_no_longer(partition, node) => {
                             Attempt::Unsure(format!("{address} is not its primary any more"))
                         }
-                        () = sleep_until(patience.deadline) => {
+                        () = sleep_until(patience.deadline()) => {
                             Attempt::Unsure(format!("{address} did not answer in time"))
                         }
                     };
@@ -115,9 +105,9 @@ impl Aggregator {
                     }
                 }
             }
-            if Instant::now() >= patience.deadline {
+            if !patience.goes_on() {
                 let name = self.context.catalog().partition_name(partition);
-                return Err(patience.give_up(&name));
+                return Err(give_up(patience, &name));
             }
             debug!(%partition, last = patience.last, uncertain = ?patience.uncertain, "waiting for a primary");
             let mut catalogs = self.context.watch_catalog();
@@ -217,18 +207,16 @@ pub fn refused<T>(refusal: DataRefusal) -> Attempt<T> {
     }
 }
 
-impl Patience {
-    fn give_up(self, name: &str) -> SqlError {
-        match self.uncertain {
-            Some(why) => SqlError::new(
-                ErrorCode::OutcomeUnknown,
-                format!("Whether the statement was carried out in partition {name} is unknown: {why}"),
-            ),
-            None => SqlError::new(
-                ErrorCode::NoMasterInstance,
-                format!("Partition {name} has no master instance: {}", self.last),
-            ),
-        }
+fn give_up(patience: Patience<'_>, name: &str) -> SqlError {
+    match patience.uncertain {
+        Some(why) => SqlError::new(
+            ErrorCode::OutcomeUnknown,
+            format!("Whether the statement was carried out in partition {name} is unknown: {why}"),
+        ),
+        None => SqlError::new(
+            ErrorCode::NoMasterInstance,
+            format!("Partition {name} has no master instance: {}", patience.last),
+        ),
     }
 }
 

@@ -1,7 +1,5 @@
 //! EXPLAIN of operators' statements, and what is shown of orphans and of leaves that are not used.
 
-use std::time::Duration;
-
 use baton_catalog::{Catalog, Node};
 use baton_gateway::Answer;
 use baton_model::errors::SqlError;
@@ -49,7 +47,7 @@ impl Aggregator {
         if timed {
             columns.push(("Estimated_Time_Remaining_Ms", NUMBER));
         }
-        let steps = Self::steps_of(catalog, statement)?;
+        let steps = self.steps_of(catalog, statement)?;
         let rows = steps.into_iter().map(|(database, kind, step)| {
             let target = catalog.node(step.target);
             let mut row = if all { vec![text(&database.name)] } else { Vec::new() };
@@ -94,12 +92,13 @@ impl Aggregator {
         text(node.state)
     }
 
-    /// How long a leaf that answers is not used yet, in seconds; of the master aggregator alone.
+    /// How long a leaf that answers is not used yet, in seconds, as far as can be told; of the master aggregator alone.
     pub(super) fn shown_grace(&self, node: &Node) -> Datum {
         let held_back = self.held_back();
         held_back
             .get(&node.id)
-            .map_or(Datum::Null, |left: &Duration| number(left.as_secs_f64().ceil() as i64))
+            .and_then(|held| held.left)
+            .map_or(Datum::Null, |left| number(left.as_secs_f64().ceil() as i64))
     }
 }
 

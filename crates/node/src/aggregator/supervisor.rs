@@ -10,31 +10,23 @@ use std::time::Duration;
 use baton_catalog::{
     Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
 };
-use baton_failover::{Chosen, Graces, Learned, Plan, Problem, Promoter, Sight, problems};
-use baton_model::limits::DECISIONS_KEPT;
+use baton_failover::{Learned, Plan, Problem, Returns, Sight, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
-use baton_policy::{DecisionPoint, DetectionInput, PromotionInput};
-use baton_policy_host::{CallStats, Decider};
+use baton_policy::{DetectionInput, NodeEvidence};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Aggregator;
+use super::asking::{Asking, RECORDED_BYTES_MAX, failures, record};
 use crate::detection::Judged;
 use crate::server::wall_clock_ms;
 use crate::wire::{JoinRequest, Request, Response};
 
-/// A recorded input has at most so many bytes; of a larger one, only the part about the subject is kept.
-const INPUT_BYTES_MAX: usize = 64 << 10;
-/// Promotions of one plan whose decisions are recorded, at most: more would push the verdict on the node itself out of
-/// what is kept.
-const PROMOTIONS_RECORDED_MAX: usize = DECISIONS_KEPT / 2;
 /// Problems and steps of one plan that the log tells one by one, at most.
 const LOGGED_MAX: usize = 64;
 /// Without any news, the state is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A policy that fails again is reported again after this.
-const REPORT_AGAIN: Duration = Duration::from_secs(60);
 /// A node that forgot its cluster is asked to join this often.
 const JOIN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -80,15 +72,15 @@ struct Supervision {
     announced: bool,
     /// Partitions of which it is committed that they are offline.
     noted: BTreeSet<PartitionId>,
-    /// When a failing policy was last reported, by hash.
-    reported: BTreeMap<String, Instant>,
     asked_to_join: BTreeMap<NodeId, Instant>,
     /// Leaves from which something was taken by an entry of which it is unknown whether it will be committed.
     doubted: BTreeSet<NodeId>,
     /// When the next of the leaves that are lent nothing ceases to read.
     free_at: Option<baton_model::Instant>,
     /// Since when leaves that are not used answer.
-    graces: Graces,
+    returns: Returns,
+    /// What was last decided of each of them.
+    rejoins: BTreeMap<String, String>,
     /// Since when the catalog says of each node what it says.
     learned: Learned,
 }
@@ -105,17 +97,25 @@ impl Supervision {
         let mut commands = self.announce(aggregator, catalog, me, term);
         let mut sight = Sight { positions: aggregator.positions.told(), ..judged.sight() };
         sight.now = aggregator.context.clock.now();
+        sight.spare(catalog);
         sight.learned = self.learned.look(sight.now, catalog);
         self.doubted.extend(aggregator.handing_over.take_unresolved());
         sight.reads_until = self.lend(aggregator, catalog, &sight, term);
-        sight.held_back = self.graces.look(catalog, &sight);
-        aggregator.hold_back(sight.held_back.clone());
-        let found = problems(catalog, &sight, me);
-        let mut promoter = AskPolicy { decider: &aggregator.decider, me, records: Vec::new() };
+        let evidence = judged.evidence();
+        let of = |node: NodeId| evidence.get(&node).map(|evidence| NodeEvidence::clone(evidence));
+        let mut asking = Asking::new(aggregator, catalog);
         // A policy computes, for as long as it may: no other task waits for that.
-        let plan = block_in_place(|| Plan::make(&found, catalog, &sight, &self.noted, &mut promoter));
+        let (found, plan) = block_in_place(|| {
+            sight.held_back = self.returns.look(catalog, &sight, &of, &mut asking);
+            self.drop_known_rejoins(&mut asking.records);
+            let found = problems(catalog, &sight, me);
+            let plan = Plan::make(&found, catalog, &sight, &self.noted, &mut asking);
+            (found, plan)
+        });
+        aggregator.hold_back(sight.held_back.clone());
         let mut records = detection_records(catalog, &found, judged, me, aggregator.context.clock.now());
-        records.append(&mut promoter.records);
+        records.append(&mut asking.records);
+        records.append(&mut aggregator.take_records());
         if !plan.commands.is_empty() {
             for problem in found.iter().take(LOGGED_MAX) {
                 info!(%problem, "problem");
@@ -126,8 +126,13 @@ impl Supervision {
         }
         commands.extend(plan.commands);
         let campaign = if self.announced { None } else { aggregator.last_campaign() };
-        let (fallbacks, reported) = self.fallbacks(judged, records.iter().chain(&campaign));
-        commands.extend(fallbacks);
+        let of_tick = judged.parts.iter().filter_map(|(_, decision)| {
+            Some((decision.hash.as_str(), decision.module.as_str(), decision.fallback.as_deref()?))
+        });
+        let of_campaign = failures(campaign.as_slice());
+        let (events, reported) =
+            aggregator.reported.events(of_tick.chain(failures(&records)).chain(of_campaign));
+        commands.extend(events);
         commands.extend(records.into_iter().map(Command::RecordDecision));
         commands.extend(aggregator.abandoned_restores(catalog));
         if commands.is_empty() && !self.doubted.is_empty() {
@@ -147,7 +152,7 @@ impl Supervision {
                 aggregator.forget_campaign();
             }
             self.noted = plan.noted;
-            self.reported.extend(reported.into_iter().map(|hash| (hash, Instant::now())));
+            aggregator.reported.done(reported);
         }
         self.invite(aggregator, catalog, judged);
     }
@@ -214,35 +219,14 @@ impl Supervision {
         commands
     }
 
-    /// Events about policies that did not answer, each at most once a minute, and the hashes of these policies.
-    fn fallbacks<'a>(
-        &self,
-        judged: &Judged,
-        records: impl Iterator<Item = &'a Record>,
-    ) -> (Vec<Command>, BTreeSet<String>) {
-        let of_tick =
-            judged.decision.iter().filter(|decision| !decision.hash.is_empty()).filter_map(|decision| {
-                Some((decision.hash.clone(), decision.module.clone(), decision.fallback.clone()?))
-            });
-        let of_records = records
-            .filter(|record| !record.fallback.is_empty() && !record.hash.is_empty())
-            .map(|record| (record.hash.clone(), record.policy.clone(), record.fallback.clone()));
-        let mut commands = Vec::new();
-        let mut reported = BTreeSet::new();
-        for (hash, module, reason) in of_tick.chain(of_records) {
-            if self.reported.get(&hash).is_some_and(|at| at.elapsed() < REPORT_AGAIN)
-                || !reported.insert(hash)
-            {
-                continue;
-            }
-            commands.push(Command::RecordEvent {
-                severity: Severity::Error,
-                event_type: event_type::POLICY_FALLBACK.into(),
-                node: None,
-                details: format!("{module} gave no valid answer, native classic decided instead: {reason}"),
-            });
-        }
-        (commands, reported)
+    /// What is decided of a leaf again as before is not recorded again, and that one is used at once goes without saying.
+    fn drop_known_rejoins(&mut self, records: &mut Vec<Record>) {
+        let before = std::mem::take(&mut self.rejoins);
+        records.retain(|record| {
+            self.rejoins.insert(record.subject.clone(), record.verdict.clone());
+            let known = before.get(&record.subject).map_or("attach", String::as_str);
+            record.verdict != known || !record.fallback.is_empty()
+        });
     }
 
     /// A node that answers but knows of no cluster is told who it is, and starts empty: a leaf that has lost its disk,
@@ -321,11 +305,11 @@ fn report(command: &Command, outcome: &Outcome) {
     }
 }
 
-/// The input of a decision about one node, as JSON.
+/// The input of a decision about one node, as JSON; of a large one, only the part about that node.
 fn detection_json(input: &DetectionInput, subject: NodeId) -> String {
     let json = |input: &DetectionInput| serde_json::to_string(input).unwrap_or_default();
     let whole = json(input);
-    if whole.len() <= INPUT_BYTES_MAX {
+    if whole.len() <= RECORDED_BYTES_MAX {
         return whole;
     }
     let mut part = input.clone();
@@ -340,72 +324,24 @@ fn detection_records(
     me: NodeId,
     now: baton_model::Instant,
 ) -> Vec<Record> {
-    let Some(decision) = &judged.decision else { return Vec::new() };
     // When the verdict was given, which is a while before it could be acted on.
     let given_ms = |node: &NodeId| {
         let age = judged.failed.of(*node).map_or(Duration::ZERO, |at| now.since(at));
         wall_clock_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(0))
     };
-    found
-        .iter()
-        .filter_map(|problem| match problem {
-            Problem::DeadNode { node, role, reason } => Some(Record {
-                id: 0,
-                at_ms: given_ms(node),
-                node: me,
-                decision_point: DecisionPoint::Detection.to_string(),
-                subject: format!("{role} {}", catalog.address_of(*node)),
-                verdict: "failed".into(),
-                reason: reason.clone(),
-                policy: decision.module.clone(),
-                hash: decision.hash.clone(),
-                input: detection_json(&judged.input, *node),
-                fuel: decision.stats.fuel,
-                micros: decision.stats.micros,
-                fallback: decision.fallback.clone().unwrap_or_default(),
-            }),
-            _ => None,
+    let of_node = |problem: &Problem| {
+        let Problem::DeadNode { node, role, reason } = problem else { return None };
+        let (input, decision) = judged.about(*node)?;
+        Some(Record {
+            at_ms: given_ms(node),
+            subject: format!("{role} {}", catalog.address_of(*node)),
+            verdict: "failed".into(),
+            reason: reason.clone(),
+            input: detection_json(input, *node),
+            ..record(me, catalog, input, decision)
         })
-        .collect()
-}
-
-/// Asks the bound `promotion` policy, and keeps what was decided.
-struct AskPolicy<'a> {
-    decider: &'a Decider,
-    me: NodeId,
-    records: Vec<Record>,
-}
-
-impl Promoter for AskPolicy<'_> {
-    fn promote(&mut self, input: &PromotionInput) -> Chosen {
-        let mut input = input.clone();
-        let decision = self.decider.decide_promotion(&mut input);
-        let verdict = decision.verdict;
-        if self.records.len() >= PROMOTIONS_RECORDED_MAX && decision.fallback.is_none() {
-            return Chosen { ranking: verdict.ranking, reason: verdict.reason, policy: decision.module };
-        }
-        let CallStats { fuel, micros, .. } = decision.stats;
-        let mut chosen = verdict.ranking.first().map_or("nobody".into(), |node| format!("promote n{node}"));
-        for (node, why) in &verdict.rejected {
-            chosen.push_str(&format!(", not n{node}: {why}"));
-        }
-        self.records.push(Record {
-            id: 0,
-            at_ms: wall_clock_ms(),
-            node: self.me,
-            decision_point: DecisionPoint::Promotion.to_string(),
-            subject: format!("{}_{}", input.database, input.partition),
-            verdict: chosen,
-            reason: verdict.reason.clone(),
-            policy: decision.module.clone(),
-            hash: decision.hash,
-            input: serde_json::to_string(&input).unwrap_or_default(),
-            fuel,
-            micros,
-            fallback: decision.fallback.unwrap_or_default(),
-        });
-        Chosen { ranking: verdict.ranking, reason: verdict.reason, policy: decision.module }
-    }
+    };
+    found.iter().filter_map(of_node).collect()
 }
 
 /// Waits until a condition on the catalog holds here.

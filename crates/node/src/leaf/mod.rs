@@ -159,6 +159,12 @@ impl Leaf {
         self.store.barrier().last_sync_us()
     }
 
+    /// How long the sync that goes on now has taken so far, in microseconds; 0 if none does.
+    #[must_use]
+    pub fn syncing_us(&self) -> u64 {
+        self.store.barrier().syncing_us()
+    }
+
     /// Committed records that are not applied yet, of all instances.
     #[must_use]
     pub fn apply_backlog(&self) -> u64 {

@@ -85,6 +85,7 @@ impl<P: Policy> Story<P> {
             campaigns: 0,
             since_last_campaign_ms: None,
             unled_ms: 0,
+            ..Default::default()
         };
         let promotion = PromotionInput {
             now_ms: 0,
@@ -95,6 +96,7 @@ impl<P: Policy> Story<P> {
             failed_primary: 0,
             failed_group: 1,
             candidates: Vec::new(),
+            ..Default::default()
         };
         let degrade = DegradeInput {
             now_ms: 0,
@@ -113,6 +115,7 @@ impl<P: Policy> Story<P> {
             copies_left: 1,
             groups_left: 1,
             replica: NodeEvidence::answering(3, NodeRole::Leaf),
+            ..Default::default()
         };
         let (silent, busy) = Default::default();
         Self { policy, detection, election, promotion, degrade, silent, busy }
@@ -226,7 +229,13 @@ impl<P: Policy> Story<P> {
     }
 
     fn voter(&mut self, mut args: ArgumentConsumer<'_>) -> Answer {
-        let mut voter = VoterView { node: id(&mut args)?, reachable: true, sees_master: None, log_index: 0 };
+        let mut voter = VoterView {
+            node: id(&mut args)?,
+            reachable: true,
+            sees_master: None,
+            log_index: 0,
+            ..Default::default()
+        };
         take(&mut args, "reachable", &mut voter.reachable)?;
         voter.sees_master = take_option(&mut args, "sees")?;
         take(&mut args, "log", &mut voter.log_index)?;
@@ -260,6 +269,7 @@ impl<P: Policy> Story<P> {
             last_pong_age_ms: 0,
             rtt_mean_us: 0,
             flaps_last_hour: 0,
+            ..Default::default()
         };
         candidate.lsn = args.take_key("lsn").map(str::parse).transpose()?;
         take(&mut args, "group", &mut candidate.group)?;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use baton_catalog::{Command, Entry, Node, PlanKind, StepStatus};
 use baton_failover::Wishes;
 use baton_model::{DatabaseId, Durability, NodeId, NodeState, PartitionId, ReplicationMode, StatementId};
+use baton_policy::DecisionPoint;
 
 use super::{Cure, Fault, OPERATORS, SWITCHES};
 use crate::kernel::MS;
+use crate::policies::CHAOS;
 use crate::world::{Order, World};
 
 impl World {
@@ -23,12 +25,25 @@ impl World {
         self.operator_says(Command::SetVariable { name: name.to_owned(), value: value.to_owned() });
     }
 
+    /// An operator has had enough of a policy that misbehaves, and binds another one.
+    pub fn lift_chaos(&mut self) {
+        self.nemesis.lifts_chaos = true;
+        self.insist();
+    }
+
     /// An operator who was not heard, or overtaken by what he said before, says it again.
     pub fn insist(&mut self) {
         let detached = |node: &&Node| node.state == NodeState::Detached;
         let detached: Vec<NodeId> = self.catalog().leaves().filter(detached).map(|leaf| leaf.id).collect();
         for leaf in detached {
             self.attach_leaf(Self::position(leaf));
+        }
+        if self.nemesis.lifts_chaos && self.catalog().bindings().any(|binding| binding.policy == CHAOS) {
+            self.operator_says(Command::BindPolicy {
+                decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
+                policy: "swift".to_owned(),
+                settings: BTreeMap::new(),
+            });
         }
         for name in SWITCHES {
             if !self.catalog().switch(name) {
@@ -57,13 +72,17 @@ impl World {
                 self.cure_later(Cure::SwitchOn(name));
             }
             Fault::BindPolicy => {
-                let policy = rng.pick(&["hasty", "swift", "erratic"]);
-                let point = rng.pick(&["detection", "election", "promotion"]);
-                let settings = self.setup.policy_settings.clone();
+                let policy = rng.pick(&["hasty", "swift", CHAOS]);
+                let point = rng.pick(&DecisionPoint::ALL);
+                let settings = match policy {
+                    CHAOS => BTreeMap::from([(CHAOS.to_owned(), "random".to_owned())]),
+                    "hasty" if self.setup.policy == policy => self.setup.policy_settings.clone(),
+                    _ => BTreeMap::new(),
+                };
                 self.operator_says(Command::BindPolicy {
-                    decision_points: vec![point.to_owned()],
+                    decision_points: vec![point.to_string()],
                     policy: policy.to_owned(),
-                    settings: if policy == "hasty" { settings } else { BTreeMap::new() },
+                    settings,
                 });
             }
             Fault::TransferMaster => {

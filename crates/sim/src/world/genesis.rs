@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode};
-use baton_failover::placement;
+use baton_failover::{Placer, Sight, placement};
 use baton_model::{
     AggregatorRole, ClusterId, Durability, Incarnation, Instant, NodeId, NodeRole, NodeState, PartitionId,
     ReplicationMode, StoreId, SyncState,
@@ -16,7 +16,7 @@ use super::{Aggregator, DiskWeather, Event, Heard, Leaf, Node, Origin, Role, Wor
 use crate::invariants::Checks;
 use crate::kernel::{Clock, MS, Network, Queue, Rng, S, Time};
 use crate::nemesis::Nemesis;
-use crate::policies::Shelf;
+use crate::policies::{CHAOS, Shelf};
 use crate::setup::{DatabaseSetup, Setup};
 use crate::story::Story;
 use crate::workload::Workload;
@@ -170,7 +170,11 @@ impl World {
     }
 
     fn database(&self, wanted: &DatabaseSetup) -> Option<Command> {
-        let placements: Vec<InstancePlacement> = placement(self.catalog(), wanted.partitions, 2).ok()?;
+        let (catalog, sight) = (self.catalog(), Sight::default());
+        let mut policy = self.shelf.by(catalog);
+        let mut placer = Placer { sight: &sight, policy: &mut policy };
+        let placements: Vec<InstancePlacement> =
+            placement(catalog, &wanted.name, wanted.partitions, 2, &mut placer).ok()?;
         Some(Command::CreateDatabase {
             name: wanted.name.clone(),
             if_not_exists: false,
@@ -243,7 +247,7 @@ impl World {
 
     /// The run of a node that is well, as it answered the master aggregator a moment ago, and whether it may lack something.
     pub(crate) fn run_seen(&self, master: usize, node: NodeId) -> Option<(Incarnation, StoreId, bool)> {
-        let (sight, now) = (self.aggregator(master).sight(), self.local(master));
+        let (sight, now) = (self.sight(master), self.local(master));
         let seen = sight.nodes.get(&node).filter(|_| sight.is_well(node))?;
         seen.asked_at.filter(|asked| now.since(*asked).as_micros() < u128::from(A_MOMENT))?;
         seen.answered_as.map(|(incarnation, store)| (incarnation, store, seen.lost_tail))
@@ -266,6 +270,28 @@ impl World {
         let is_stuck = |database| catalog.partitions_of(database).any(|p| self.is_given_up(p.id));
         let mut open = catalog.plans().filter(|plan| !plan.status.is_over() && !is_stuck(plan.database));
         open.next().map(|plan| format!("{} of {:?} goes on", plan.kind, plan.database))
+    }
+
+    /// Whether a policy that misbehaves was bound to every decision point when the world began.
+    #[must_use]
+    pub fn is_chaotic(&self) -> bool {
+        self.setup.policy == CHAOS
+    }
+
+    /// What is not served though it could be; None if there is nothing.
+    #[must_use]
+    pub fn unserved(&self) -> Option<String> {
+        let leaders = self.acting_leaders();
+        let [_] = leaders.as_slice() else { return Some(format!("master aggregators: {leaders:?}")) };
+        let catalog = self.catalog();
+        let is_served = |id: PartitionId| {
+            catalog.serving(id).is_some_and(|node| {
+                let real = &self.nodes[Self::position(node.id)];
+                (node.incarnation, node.store) == (real.incarnation, real.store)
+            })
+        };
+        let unserved = catalog.partitions().find(|p| !self.is_given_up(p.id) && !is_served(p.id))?;
+        Some(format!("{} is served by nobody", unserved.id))
     }
 
     /// What keeps the cluster from being at rest, beside plans; None if nothing does.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use baton_catalog::{Catalog, Command, Entry, Outcome, Severity, event_type};
-use baton_failover::{LagReport, Learned, Plan, against_lag, problems};
+use baton_failover::{LagReport, Learned, Plan, Returns, against_lag, problems};
 use baton_model::limits::CALL_TIMEOUT;
 use baton_model::{NodeId, PartitionId};
 
@@ -24,6 +24,8 @@ pub struct Mastery {
     waits_for: Option<Waiting>,
     plans: u64,
     learned: Learned,
+    /// Since when leaves that are not used answer.
+    returns: Returns,
 }
 
 impl Mastery {
@@ -74,16 +76,19 @@ impl World {
                 details: format!("{id} is the master aggregator in term {term}"),
             });
         }
-        let mut sight = self.aggregator(me).sight();
+        let mut sight = self.sight(me);
         sight.now = now;
         let aggregator = self.aggregator_mut(me);
         aggregator.mastery.doubted.extend(aggregator.switchovers.take_unresolved());
         sight.learned = aggregator.mastery.learned.look(now, &catalog);
         sight.reads_until = self.lend_to(me, &catalog, &sight, term);
-        let aggregator = self.aggregator(me);
+        let evidence = self.aggregator(me).evidence(&self.known(me));
+        let mut policy = self.shelf.by(&catalog);
+        let super::Role::Aggregator(aggregator) = &mut self.nodes[me].role else { return };
+        let of = |node| evidence.get(&node).cloned();
+        sight.held_back = aggregator.mastery.returns.look(&catalog, &sight, &of, &mut policy);
         let found = problems(&catalog, &sight, id);
-        let mut promoter = self.shelf.promoter(&catalog);
-        let plan = Plan::make(&found, &catalog, &sight, &aggregator.mastery.noted, &mut promoter);
+        let plan = Plan::make(&found, &catalog, &sight, &aggregator.mastery.noted, &mut policy);
         self.check_plan(&catalog, &sight, &found, &plan);
         commands.extend(plan.commands);
         if commands.is_empty() && !self.aggregator(me).mastery.doubted.is_empty() {
@@ -128,9 +133,10 @@ impl World {
             return;
         }
         let catalog = Rc::clone(self.catalog_at(control.commit));
-        let evidence = self.aggregator(me).evidence();
-        let mut degrader = self.shelf.degrader(&catalog);
-        let commands = against_lag(&[report], &catalog, now, &evidence, &mut degrader);
+        let known = self.known(me);
+        let evidence = self.aggregator(me).evidence(&known);
+        let mut policy = self.shelf.by(&catalog);
+        let commands = against_lag(&[report], &catalog, now, known.wall_ms, &evidence, &mut policy);
         for command in commands {
             let entry = Entry { statement: None, at_ms: self.wall_us(me) / MS, command };
             self.propose(me, entry, Origin::Nobody);

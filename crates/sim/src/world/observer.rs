@@ -10,7 +10,9 @@ use std::sync::Arc;
 use baton_detector::{
     Detector, Effect, Event as Seen, Grant, Health as Felt, Observation, Report, Sighting, Vitals,
 };
-use baton_failover::{Call, Campaigner, FailedSince, Sight, Standing, detection_input, evidence, felt};
+use baton_failover::{
+    Call, Campaigner, FailedSince, Known, Sight, Standing, detection_input, evidence, felt, vitals,
+};
 use baton_model::limits::HEARTBEAT_CONNECT_TIMEOUT_MS;
 use baton_model::{CatalogIndex, Instant, Lsn, NodeId, PartitionId, TransactionId};
 use baton_policy::{NodeEvidence, NodeVerdict};
@@ -136,20 +138,27 @@ impl Aggregator {
     }
 
     /// What it knows of each node.
-    pub(super) fn evidence(&self) -> BTreeMap<NodeId, NodeEvidence> {
-        self.observation.nodes.iter().map(|seen| (seen.node, evidence(seen))).collect()
-    }
-
-    /// What it sees, for the master's work.
-    pub(super) fn sight(&self) -> Sight {
-        Sight {
-            positions: Arc::clone(&self.positions),
-            ..Sight::of(&self.observation, &self.verdicts, &self.failed)
-        }
+    pub(super) fn evidence(&self, known: &Known) -> BTreeMap<NodeId, NodeEvidence> {
+        self.observation.nodes.iter().map(|seen| (seen.node, evidence(seen, known))).collect()
     }
 }
 
 impl World {
+    /// What an aggregator knows beside what it observes.
+    pub(super) fn known(&self, me: usize) -> Known {
+        Known::of(self.catalog_at(self.aggregator(me).control.commit), self.wall_us(me) / MS)
+    }
+
+    /// What an aggregator sees, for the master's work.
+    pub(super) fn sight(&self, me: usize) -> Sight {
+        let aggregator = self.aggregator(me);
+        let (seen, verdicts, failed) = (&aggregator.observation, &aggregator.verdicts, &aggregator.failed);
+        let mut sight = Sight::of(seen, verdicts, failed, &self.known(me));
+        sight.positions = Arc::clone(&aggregator.positions);
+        sight.spare(self.catalog_at(aggregator.control.commit));
+        sight
+    }
+
     pub(super) fn aggregator_starts(&mut self, me: usize) {
         let nodes = self.nodes.len();
         self.checks.s11.forget(me);
@@ -258,8 +267,8 @@ impl World {
             aggregator.sightings = aggregator.detector.sightings(now);
             self.check_ticked(me, &observation);
         }
-        let mut input = detection_input(&observation);
-        let verdicts = self.shelf.detect(&catalog, &mut input);
+        let mut input = detection_input(&observation, &self.known(me));
+        let verdicts = self.shelf.decide(&catalog, &mut input).verdict;
         self.aggregator_mut(me).failed.note(observation.at, &verdicts);
         for verdict in &verdicts {
             let node = NodeId(verdict.node);
@@ -328,6 +337,7 @@ impl World {
         Vitals {
             loop_delay_ms: ms(machine.loop_delay),
             fsync_ms: ms(machine.sync_took),
+            syncing_ms: 0,
             apply_backlog: 0,
             free_disk_bytes: FREE_DISK_BYTES,
         }
@@ -386,6 +396,8 @@ impl World {
         let (now, group_now) = (self.local(me), self.group_time(me));
         let catalog = Rc::clone(self.catalog_at(self.aggregator(me).control.commit));
         let id = self.nodes[me].id;
+        let known = self.known(me);
+        let own = vitals(&self.vitals(me));
         let super::Role::Aggregator(aggregator) = &mut self.nodes[me].role else { return };
         let control = &aggregator.control;
         let leader = control.leader(group_now, me);
@@ -397,11 +409,13 @@ impl World {
             voters: control.voters(),
             unled_ms: control.unled_ms(group_now, me),
             log_index: control.log_index(),
+            vitals: own,
         };
         // Whoever is led, and hears its leader, has nothing to ask.
         let unled = standing.unled_ms * MS > LEASE || leader.is_none();
-        let mut elector = self.shelf.elector(&catalog);
-        let call = aggregator.campaigner.look(now, standing, &catalog, &aggregator.observation, &mut elector);
+        let seen = &aggregator.observation;
+        let mut policy = self.shelf.by(&catalog);
+        let call = aggregator.campaigner.look(now, standing, &catalog, seen, &known, &mut policy);
         if unled && !std::mem::replace(&mut aggregator.looks, unled) {
             self.later(me, LOOK_FOR_LEADER, Timer::LookForLeader);
         }

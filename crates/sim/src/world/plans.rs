@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use baton_catalog::{Catalog, Command, Entry, PlanKind, PlanStep, StepStatus};
-use baton_failover::{Next, Wishes, check, may_clear, next, rebalance, restore_redundancy};
+use baton_failover::{Next, Placer, Wishes, check, may_clear, next, rebalance, restore_redundancy};
 use baton_model::{DatabaseId, Instant, NodeId, PartitionId};
 
 use super::store::{Copy, Op};
@@ -94,9 +94,9 @@ impl World {
         if !self.aggregator(me).planning.0.contains_key(&id) {
             self.note(me, step, StepStatus::Running, String::new());
         }
+        let sight = self.sight(me);
         let aggregator = self.aggregator_mut(me);
         let positions = std::sync::Arc::clone(&aggregator.positions);
-        let sight = aggregator.sight();
         let work = aggregator.planning.0.entry(id).or_default();
         if work.hands_over {
             return;
@@ -187,14 +187,17 @@ impl World {
         let catalog = self.catalog_here(me);
         let Some(database) = catalog.database_by_id(database) else { return };
         let emptied = wishes.without.clone();
+        let sight = self.sight(me);
+        let mut policy = self.shelf.by(&catalog);
+        let mut placer = Placer { sight: &sight, policy: &mut policy };
         let steps = match kind {
             PlanKind::RestoreRedundancy => restore_redundancy(&catalog, database, &emptied),
             PlanKind::RemoveLeaf | PlanKind::AttachLeaf => {
-                let Ok(steps) = rebalance(&catalog, database, wishes) else { return };
+                let Ok(steps) = rebalance(&catalog, database, wishes, &mut placer) else { return };
                 steps
             }
             _ => {
-                let Ok(steps) = rebalance(&catalog, database, wishes) else { return };
+                let Ok(steps) = rebalance(&catalog, database, wishes, &mut placer) else { return };
                 let mut all = restore_redundancy(&catalog, database, &emptied);
                 all.retain(|copy| steps.iter().all(|step| step.ordinal != copy.ordinal));
                 all.extend(steps);

@@ -163,7 +163,7 @@ impl World {
     /// Another attempt.
     fn try_switch(&mut self, me: usize, number: u64) {
         let catalog = self.catalog_here(me);
-        let sight = self.aggregator(me).sight();
+        let sight = self.sight(me);
         let Some(switch) = self.switch_mut(me, number) else { return };
         let order = switch.order;
         let (id, to) = (order.partition, order.to);

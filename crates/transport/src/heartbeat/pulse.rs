@@ -109,6 +109,12 @@ impl Pulse {
         self.vitals.store(Arc::new(vitals));
     }
 
+    /// What it said last of how well it can work.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        **self.vitals.load()
+    }
+
     /// What this node sees of others. What does not fit into a pong is left out.
     pub(super) fn set_sightings(&self, mut sightings: Vec<Sighting>) {
         sightings.truncate(SIGHTINGS_MAX);

@@ -3,7 +3,10 @@
 use baton_policy as native;
 
 use super::manifest::baton::policy::types as wit;
-use super::{degrade_wit, detection_wit, election_wit, manifest_wit, promotion_wit};
+use super::{
+    degrade_wit, detection_wit, election_wit, maintenance_wit, manifest_wit, placement_wit, promotion_wit,
+    rejoin_wit, retry_wit,
+};
 
 impl From<wit::Role> for baton_model::NodeRole {
     fn from(role: wit::Role) -> Self {
@@ -36,8 +39,8 @@ impl From<native::Health> for wit::Health {
 
 impl From<wit::Vitals> for native::Vitals {
     fn from(vitals: wit::Vitals) -> Self {
-        let wit::Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes } = vitals;
-        Self { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes }
+        let wit::Vitals { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes } = vitals;
+        Self { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes }
     }
 }
 
@@ -53,6 +56,7 @@ impl From<wit::Evidence> for native::NodeEvidence {
         Self {
             node: evidence.node,
             role: evidence.role.into(),
+            group: evidence.group,
             misses: evidence.misses,
             refusals: evidence.refusals,
             timeouts: evidence.timeouts,
@@ -75,6 +79,7 @@ impl From<detection_wit::Input> for native::DetectionInput {
     fn from(input: detection_wit::Input) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             heartbeat_interval_ms: input.heartbeat_interval_ms,
             observer_late_ms: input.observer_late_ms,
             settings: input.settings.into_iter().collect(),
@@ -93,8 +98,9 @@ impl From<native::NodeVerdict> for detection_wit::Verdict {
 
 impl From<election_wit::Voter> for native::VoterView {
     fn from(voter: election_wit::Voter) -> Self {
-        let election_wit::Voter { node, reachable, sees_master, log_index } = voter;
-        Self { node, reachable, sees_master, log_index }
+        let election_wit::Voter { node, reachable, sees_master, log_index, last_pong_age_ms, vitals } = voter;
+        let vitals = vitals.map(Into::into);
+        Self { node, reachable, sees_master, log_index, last_pong_age_ms, vitals }
     }
 }
 
@@ -102,11 +108,13 @@ impl From<election_wit::Input> for native::ElectionInput {
     fn from(input: election_wit::Input) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             heartbeat_interval_ms: input.heartbeat_interval_ms,
             observer_late_ms: input.observer_late_ms,
             settings: input.settings.into_iter().collect(),
             seed: input.seed,
             self_node: input.self_node,
+            self_vitals: input.self_vitals.into(),
             rank: input.rank,
             election_timeout_ms: input.election_timeout_ms,
             term: input.term,
@@ -139,6 +147,8 @@ impl From<promotion_wit::Candidate> for native::Candidate {
             last_pong_age_ms: candidate.last_pong_age_ms,
             rtt_mean_us: candidate.rtt_mean_us,
             flaps_last_hour: candidate.flaps_last_hour,
+            vitals: candidate.vitals.map(Into::into),
+            in_maintenance: candidate.in_maintenance,
         }
     }
 }
@@ -147,6 +157,7 @@ impl From<promotion_wit::Input> for native::PromotionInput {
     fn from(input: promotion_wit::Input) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             settings: input.settings.into_iter().collect(),
             seed: input.seed,
             database: input.database,
@@ -169,6 +180,7 @@ impl From<degrade_wit::Input> for native::DegradeInput {
     fn from(input: degrade_wit::Input) -> Self {
         Self {
             now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
             settings: input.settings.into_iter().collect(),
             seed: input.seed,
             database: input.database,
@@ -195,6 +207,170 @@ impl From<native::DegradeVerdict> for degrade_wit::Verdict {
             native::DegradeChoice::Degrade => degrade_wit::Choice::Degrade,
         };
         Self { choice, reason: verdict.reason }
+    }
+}
+
+impl From<rejoin_wit::Input> for native::RejoinInput {
+    fn from(input: rejoin_wit::Input) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: input.settings.into_iter().collect(),
+            seed: input.seed,
+            leaf: input.leaf.into(),
+            answering_ms: input.answering_ms,
+            initial_grace_ms: input.initial_grace_ms,
+            maximum_grace_ms: input.maximum_grace_ms,
+            instances: input.instances,
+            needed_by: input.needed_by,
+            restarted: input.restarted,
+            disk_replaced: input.disk_replaced,
+            lost_tail: input.lost_tail,
+            group_leaves: input.group_leaves,
+            group_online: input.group_online,
+        }
+    }
+}
+
+impl From<native::RejoinVerdict> for rejoin_wit::Verdict {
+    fn from(verdict: native::RejoinVerdict) -> Self {
+        let choice = match verdict.choice {
+            native::RejoinChoice::Attach => rejoin_wit::Choice::Attach,
+            native::RejoinChoice::Later => rejoin_wit::Choice::Later,
+            native::RejoinChoice::Refuse => rejoin_wit::Choice::Refuse,
+        };
+        Self { choice, left_ms: verdict.left_ms, reason: verdict.reason }
+    }
+}
+
+impl From<placement_wit::Cell> for native::Cell {
+    fn from(cell: placement_wit::Cell) -> Self {
+        let placement_wit::Cell { leaves, heads } = cell;
+        Self { leaves, heads }
+    }
+}
+
+impl From<placement_wit::LeafLoad> for native::LeafLoad {
+    fn from(leaf: placement_wit::LeafLoad) -> Self {
+        Self {
+            node: leaf.node,
+            group: leaf.group,
+            instances: leaf.instances,
+            primaries: leaf.primaries,
+            flaps_last_hour: leaf.flaps_last_hour,
+            vitals: leaf.vitals.map(Into::into),
+            in_maintenance: leaf.in_maintenance,
+        }
+    }
+}
+
+impl From<placement_wit::Present> for native::Present {
+    fn from(present: placement_wit::Present) -> Self {
+        let placement_wit::Present { leaves, primary } = present;
+        Self { leaves, primary }
+    }
+}
+
+impl From<placement_wit::Input> for native::PlacementInput {
+    fn from(input: placement_wit::Input) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: input.settings.into_iter().collect(),
+            seed: input.seed,
+            database: input.database,
+            is_new: input.is_new,
+            count_others: input.count_others,
+            cells: input.cells.into_iter().map(Into::into).collect(),
+            leaves: input.leaves.into_iter().map(Into::into).collect(),
+            partitions: input.partitions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<native::PlacementVerdict> for placement_wit::Verdict {
+    fn from(verdict: native::PlacementVerdict) -> Self {
+        let place = |native::Place { cell, primary }| placement_wit::Place { cell, primary };
+        Self { places: verdict.places.into_iter().map(place).collect(), reason: verdict.reason }
+    }
+}
+
+impl From<maintenance_wit::Purpose> for native::MaintenancePurpose {
+    fn from(purpose: maintenance_wit::Purpose) -> Self {
+        match purpose {
+            maintenance_wit::Purpose::Restart => Self::Restart,
+            maintenance_wit::Purpose::Stop => Self::Stop,
+            maintenance_wit::Purpose::Start => Self::Start,
+        }
+    }
+}
+
+impl From<maintenance_wit::Maintained> for native::MaintainedNode {
+    fn from(node: maintenance_wit::Maintained) -> Self {
+        Self {
+            node: node.node,
+            role: node.role.into(),
+            group: node.group,
+            is_master: node.is_master,
+            is_voter: node.is_voter,
+            is_online: node.is_online,
+            instances: node.instances,
+            primaries: node.primaries,
+            last_copies: node.last_copies,
+            flaps_last_hour: node.flaps_last_hour,
+            in_maintenance: node.in_maintenance,
+        }
+    }
+}
+
+impl From<maintenance_wit::Input> for native::MaintenanceInput {
+    fn from(input: maintenance_wit::Input) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: input.settings.into_iter().collect(),
+            seed: input.seed,
+            purpose: input.purpose.into(),
+            nodes: input.nodes.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<native::MaintenanceVerdict> for maintenance_wit::Verdict {
+    fn from(verdict: native::MaintenanceVerdict) -> Self {
+        let stage = |native::MaintenanceStage { nodes, reason }| maintenance_wit::Stage { nodes, reason };
+        Self { stages: verdict.stages.into_iter().map(stage).collect(), reason: verdict.reason }
+    }
+}
+
+impl From<retry_wit::Input> for native::RetryInput {
+    fn from(input: retry_wit::Input) -> Self {
+        Self {
+            now_ms: input.now_ms,
+            wall_ms: input.wall_ms,
+            settings: input.settings.into_iter().collect(),
+            seed: input.seed,
+            database: input.database,
+            partition: input.partition,
+            uncertain: input.uncertain,
+            waited_ms: input.waited_ms,
+            buffer_ms: input.buffer_ms,
+            attempts: input.attempts,
+            waiting: input.waiting,
+            heirs: input.heirs,
+            awaited: input.awaited.map(Into::into),
+            last: input.last,
+        }
+    }
+}
+
+impl From<native::RetryVerdict> for retry_wit::Verdict {
+    fn from(verdict: native::RetryVerdict) -> Self {
+        let choice = match verdict.choice {
+            native::RetryChoice::Wait => retry_wit::Choice::Wait,
+            native::RetryChoice::Fail => retry_wit::Choice::Fail,
+        };
+        Self { choice, ask_again_ms: verdict.ask_again_ms, reason: verdict.reason }
     }
 }
 

@@ -8,14 +8,26 @@
 //!   that answers pings must have led nobody.
 //! * Promotion: the longest log, then the leaf with the fewest primaries, then the lowest id.
 //! * Degrade: a replica that acknowledged nothing for `sync_replica_timeout_ms`.
+//! * Rejoin: at once, but for a leaf that failed more than once within the hour: after
+//!   `failover_initial_grace_interval_seconds`, twice as long with each further failure, at most
+//!   `failover_maximum_grace_interval_seconds`; never held back if a partition is not served without it.
+//! * Placement: what is there stays where that leaves the cells, and the primaries, even.
+//! * Maintenance: a restart takes the leaves one availability group after the other, then the children one by one, then
+//!   the master aggregator; a stop goes from the master aggregator to the leaves, a start back.
+//! * Retry: a statement waits for as long as it may.
 //!
 //! Not here: witnesses, vitals, round trip times and flaps. Classic does not look at them.
+
+mod layout;
+mod stages;
 
 use std::cmp::Reverse;
 
 use crate::{
     DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict, Health,
-    NodeEvidence, NodeVerdict, NumberSetting, Policy, PromotionInput, PromotionVerdict, Settings,
+    MaintenanceInput, MaintenanceVerdict, NodeEvidence, NodeVerdict, NumberSetting, PlacementInput,
+    PlacementVerdict, Policy, PromotionInput, PromotionVerdict, RejoinInput, RejoinVerdict, RetryInput,
+    RetryVerdict, Settings,
 };
 
 /// The score at which a node has failed.
@@ -38,6 +50,10 @@ const STAGGER_INTERVALS: u64 = 2;
 const CAMPAIGN_PAUSE_MS_MIN: u64 = 1_000;
 /// The time between two campaigns is this part of the election timeout.
 const CAMPAIGN_PAUSE_PART: u64 = 10;
+/// A leaf that failed so often within an hour, at most, is used again at once.
+const FLAPS_FREE: u32 = 2;
+/// The question whether a statement still waits comes again after so many milliseconds: the answer is always the same.
+const RETRY_ASK_MS: u64 = 5_000;
 
 /// The reference behaviour, native. It answers every input, and never fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -109,6 +125,42 @@ impl Policy for Classic {
         let (silent_ms, due_ms) = (input.silent_ms, input.sync_replica_timeout_ms);
         let reason = format!("it acknowledged nothing for {silent_ms} ms of {due_ms} ms");
         if silent_ms >= due_ms { DegradeVerdict::degrade(reason) } else { DegradeVerdict::wait(reason) }
+    }
+
+    fn rejoin(&self, input: &RejoinInput) -> RejoinVerdict {
+        let flaps = input.leaf.flaps_last_hour;
+        let grace_ms = match flaps.checked_sub(FLAPS_FREE) {
+            Some(doublings) => {
+                input.initial_grace_ms.saturating_mul(1 << doublings.min(20)).min(input.maximum_grace_ms)
+            }
+            None => 0,
+        };
+        let left_ms = grace_ms.saturating_sub(input.answering_ms);
+        let failed = format!("it failed {flaps} times within the last hour");
+        if left_ms == 0 {
+            RejoinVerdict::attach(format!("{failed} and has answered for {} ms", input.answering_ms))
+        } else if input.needed_by > 0 {
+            RejoinVerdict::attach(format!("{} partitions are not served without it", input.needed_by))
+        } else {
+            RejoinVerdict::later(left_ms, format!("{failed} and must answer for {grace_ms} ms"))
+        }
+    }
+
+    fn place(&self, input: &PlacementInput) -> PlacementVerdict {
+        let counted = input.leaves.iter().filter(|_| input.count_others);
+        let loads = counted.map(|leaf| (leaf.node, (leaf.instances as usize, leaf.primaries as usize)));
+        let places = layout::lay_out(&input.cells, &input.partitions, &loads.collect()).unwrap_or_default();
+        let reason = format!("{} partitions in {} cells, as even as can be", places.len(), input.cells.len());
+        PlacementVerdict { places, reason }
+    }
+
+    fn maintain(&self, input: &MaintenanceInput) -> MaintenanceVerdict {
+        stages::stages(input)
+    }
+
+    fn retry(&self, input: &RetryInput) -> RetryVerdict {
+        let RetryInput { waited_ms, buffer_ms, .. } = input;
+        RetryVerdict::wait(RETRY_ASK_MS, format!("it has waited for {waited_ms} ms of {buffer_ms} ms"))
     }
 }
 
