@@ -4,10 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use baton_model::NodeRole;
 use baton_policy::{
-    Candidate, Classic, DegradeInput, DetectionInput, ElectionInput, Health, NodeEvidence, Policy,
-    PromotionInput, Settings, Vitals, VoterView, Witness,
+    Candidate, Cell, Classic, DegradeInput, DetectionInput, ElectionInput, Health, LeafLoad, MaintainedNode,
+    MaintenanceInput, MaintenancePurpose, NodeEvidence, PlacementInput, Policy, Present, PromotionInput,
+    RejoinInput, RetryInput, Settings, Vitals, VoterView, Witness,
 };
-use baton_policy_host::{BUILTINS, CallLimits, Module, PolicyHost};
+use baton_policy_host::{BUILTINS, CallLimits, Module, PolicyHost, Sandboxed};
 use baton_policy_swift::Swift;
 use proptest::prelude::*;
 
@@ -75,6 +76,7 @@ prop_compose! {
         role in prop_oneof![Just(NodeRole::Leaf), Just(NodeRole::Aggregator)],
     ) -> NodeEvidence {
         NodeEvidence {
+            group: 1,
             node: 1, role, misses, refusals, timeouts, connecting, connection_lost, rtt_mean_us, rtt_deviation_us,
             pong_intervals_ms, vitals, witnesses, flaps_last_hour, in_maintenance, previous, memory,
         }
@@ -150,42 +152,153 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn rejoin()(
+        (now_ms, wall_ms, seed) in any::<(u64, u64, u64)>(), settings in settings(), leaf in node(),
+        (answering_ms, initial_grace_ms, maximum_grace_ms) in (long_number(), long_number(), long_number()),
+        (instances, needed_by, group_leaves, group_online) in (number(), 0_u32..3, number(), number()),
+        (restarted, disk_replaced, lost_tail) in any::<(bool, bool, bool)>(),
+    ) -> RejoinInput {
+        RejoinInput {
+            now_ms, wall_ms, settings, seed, leaf, answering_ms, initial_grace_ms, maximum_grace_ms, instances, needed_by,
+            restarted, disk_replaced, lost_tail, group_leaves, group_online,
+        }
+    }
+}
+
+prop_compose! {
+    /// Leaves in pairs, or each with each of the other group; partitions anywhere, or nowhere yet.
+    fn placement()(
+        settings in settings(), (now_ms, wall_ms, seed) in any::<(u64, u64, u64)>(), database in ".{0,16}",
+        (is_new, count_others, spread) in any::<(bool, bool, bool)>(), pairs in 1_u64..5,
+        loads in proptest::collection::vec((0_u32..9, 0_u32..9, 0_u32..4, proptest::option::of(vitals())), 10),
+        places in proptest::collection::vec((1_u64..10, 1_u64..10, any::<bool>()), 0..24),
+    ) -> PlacementInput {
+        let cell = |a: u64, b: u64| Cell { leaves: vec![a, 100 + b], heads: vec![a, 100 + b] };
+        let cells = if spread {
+            (1..=pairs).flat_map(|a| (1..=pairs).map(move |b| cell(a, b))).collect()
+        } else {
+            (1..=pairs).map(|a| cell(a, a)).collect()
+        };
+        let leaves = (1..=pairs).chain(101..=100 + pairs).zip(loads).map(
+            |(node, (instances, primaries, flaps_last_hour, vitals))| LeafLoad {
+                node, group: if node > 100 { 2 } else { 1 }, instances, primaries, flaps_last_hour, vitals,
+                in_maintenance: false,
+            },
+        );
+        let partitions = places.into_iter().map(|(a, b, is_there)| {
+            if is_there { Present { leaves: vec![a, 100 + b], primary: Some(a) } } else { Present::default() }
+        });
+        PlacementInput {
+            now_ms, wall_ms, settings, seed, database, is_new, count_others, cells,
+            leaves: leaves.collect(), partitions: partitions.collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn maintained()(
+        is_leaf in any::<bool>(), group in 1_u32..3, is_online in any::<bool>(), is_voter in any::<bool>(),
+        (instances, primaries, last_copies, flaps_last_hour) in (number(), number(), 0_u32..2, number()),
+        in_maintenance in any::<bool>(),
+    ) -> MaintainedNode {
+        MaintainedNode {
+            node: 0,
+            role: if is_leaf { NodeRole::Leaf } else { NodeRole::Aggregator },
+            group: if is_leaf { group } else { 0 },
+            is_master: false,
+            is_voter: is_voter && !is_leaf,
+            is_online, instances, primaries, last_copies, flaps_last_hour, in_maintenance,
+        }
+    }
+}
+
+prop_compose! {
+    fn maintenance()(
+        settings in settings(), (now_ms, wall_ms, seed) in any::<(u64, u64, u64)>(),
+        purpose in prop_oneof![
+            Just(MaintenancePurpose::Restart), Just(MaintenancePurpose::Stop), Just(MaintenancePurpose::Start)
+        ],
+        nodes in proptest::collection::vec(maintained(), 0..12),
+    ) -> MaintenanceInput {
+        let mut nodes: Vec<_> = (1..).zip(nodes).map(|(id, node)| MaintainedNode { node: id, ..node }).collect();
+        if let Some(master) = nodes.iter_mut().find(|node| node.role == NodeRole::Aggregator) {
+            (master.is_master, master.is_voter) = (true, true);
+        }
+        MaintenanceInput { now_ms, wall_ms, settings, seed, purpose, nodes }
+    }
+}
+
+prop_compose! {
+    fn retry()(
+        settings in settings(), (now_ms, wall_ms, seed) in any::<(u64, u64, u64)>(), database in ".{0,16}",
+        partition in any::<u32>(), uncertain in any::<bool>(), (waited_ms, buffer_ms) in (long_number(), long_number()),
+        (attempts, waiting, heirs) in (number(), number(), number()), awaited in proptest::option::of(node()),
+        last in ".{0,32}",
+    ) -> RetryInput {
+        RetryInput {
+            now_ms, wall_ms, settings, seed, database, partition, uncertain, waited_ms, buffer_ms, attempts, waiting, heirs,
+            awaited, last,
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn detection_is_the_same(input in detection()) {
-        for (module, native) in pairs() {
-            let (verdicts, stats) = module.detect(&input, &CallLimits::default()).unwrap();
-            prop_assert_eq!(verdicts, native.detect(&input), "{}", module.name());
-            let (_, again) = module.detect(&input, &CallLimits::default()).unwrap();
-            prop_assert_eq!(stats.fuel, again.fuel, "the same input costs the same");
-        }
+        all_answer_alike(&input)?;
     }
 
     #[test]
     fn election_is_the_same(input in election()) {
-        for (module, native) in pairs() {
-            let (verdict, _) = module.elect(&input, &CallLimits::default()).unwrap();
-            prop_assert_eq!(verdict, native.elect(&input), "{}", module.name());
-        }
+        all_answer_alike(&input)?;
     }
 
     #[test]
     fn promotion_is_the_same(input in promotion()) {
-        for (module, native) in pairs() {
-            let (verdict, _) = module.promote(&input, &CallLimits::default()).unwrap();
-            prop_assert_eq!(verdict, native.promote(&input), "{}", module.name());
-        }
+        all_answer_alike(&input)?;
     }
 
     #[test]
     fn degrade_is_the_same(input in degrade()) {
-        for (module, native) in pairs() {
-            let (verdict, _) = module.degrade(&input, &CallLimits::default()).unwrap();
-            prop_assert_eq!(verdict, native.degrade(&input), "{}", module.name());
-        }
+        all_answer_alike(&input)?;
     }
+
+    #[test]
+    fn rejoin_is_the_same(input in rejoin()) {
+        all_answer_alike(&input)?;
+    }
+
+    #[test]
+    fn placement_is_the_same(input in placement()) {
+        all_answer_alike(&input)?;
+    }
+
+    #[test]
+    fn maintenance_is_the_same(input in maintenance()) {
+        all_answer_alike(&input)?;
+    }
+
+    #[test]
+    fn retry_is_the_same(input in retry()) {
+        all_answer_alike(&input)?;
+    }
+}
+
+/// In the sandbox as outside, at the same price each time; of the policies that answer this decision point.
+fn all_answer_alike<Q: Sandboxed>(question: &Q) -> Result<(), TestCaseError> {
+    for (module, native) in pairs() {
+        if !module.manifest().decision_points.contains(&Q::POINT) {
+            continue;
+        }
+        let (verdict, stats) = module.ask(question, &CallLimits::default()).unwrap();
+        prop_assert_eq!(verdict, question.answer_of(native), "{}", module.name());
+        let (_, again) = module.ask(question, &CallLimits::default()).unwrap();
+        prop_assert_eq!(stats.fuel, again.fuel, "the same input costs the same");
+    }
+    Ok(())
 }
 
 #[test]

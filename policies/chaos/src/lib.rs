@@ -14,7 +14,7 @@ use baton_policy_sdk::{
     RetryInput, RetryVerdict, SettingDoc, Settings, export_policy,
 };
 
-use crate::ways::{STRANGER, Way, babble, huge};
+use crate::ways::{HUGE, STRANGER, Way, babble};
 
 /// The policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +44,7 @@ impl Policy for Chaos {
             match way {
                 Way::Nonsense => verdict.node = verdict.node.wrapping_add(STRANGER),
                 Way::Babble => verdict.reason = babble(),
-                Way::Huge => verdict.memory = huge(),
+                Way::Huge => verdict.memory = vec![7; HUGE],
                 Way::Never => verdict.health = Health::Healthy,
                 Way::Always => verdict.health = Health::Failed,
                 _ => {}
@@ -63,7 +63,7 @@ impl Policy for Chaos {
         let mut verdict = Classic.elect(input);
         match way {
             Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => verdict.reason = babble(),
-            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            Way::Huge => verdict.reason = "x".repeat(HUGE),
             Way::Never => verdict = ElectionVerdict::wait("never"),
             Way::Always => verdict = ElectionVerdict::campaign("always"),
             _ => {}
@@ -80,7 +80,7 @@ impl Policy for Chaos {
             Way::Silent | Way::Never => verdict.ranking.clear(),
             Way::Always => verdict.ranking.reverse(),
             Way::Babble => verdict.reason = babble(),
-            Way::Huge => verdict.ranking = vec![1; huge().len() / 8],
+            Way::Huge => verdict.ranking = vec![1; HUGE / 8],
             _ => {}
         }
         verdict
@@ -91,7 +91,7 @@ impl Policy for Chaos {
         let mut verdict = Classic.degrade(input);
         match way {
             Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => verdict.reason = babble(),
-            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            Way::Huge => verdict.reason = "x".repeat(HUGE),
             Way::Never => verdict.choice = DegradeChoice::Wait,
             Way::Always => verdict.choice = DegradeChoice::Degrade,
             _ => {}
@@ -103,7 +103,7 @@ impl Policy for Chaos {
         let way = Way::of(&input.settings, input.seed);
         match way {
             Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => RejoinVerdict::attach(babble()),
-            Way::Huge => RejoinVerdict::attach("x".repeat(huge().len())),
+            Way::Huge => RejoinVerdict::attach("x".repeat(HUGE)),
             Way::Never => RejoinVerdict::refuse("never"),
             Way::Always => RejoinVerdict::attach("always"),
             _ => Classic.rejoin(input),
@@ -124,7 +124,7 @@ impl Policy for Chaos {
                 verdict.places.fill(place);
             }
             Way::Babble => verdict.reason = babble(),
-            Way::Huge => verdict.places = vec![Place::default(); huge().len() / 4],
+            Way::Huge => verdict.places = vec![Place::default(); HUGE / 4],
             _ => {}
         }
         verdict
@@ -144,7 +144,7 @@ impl Policy for Chaos {
                 verdict.stages = vec![MaintenanceStage { nodes, reason: "at once".to_owned() }];
             }
             Way::Babble => verdict.reason = babble(),
-            Way::Huge => verdict.reason = "x".repeat(huge().len()),
+            Way::Huge => verdict.reason = "x".repeat(HUGE),
             _ => {}
         }
         verdict
@@ -154,7 +154,7 @@ impl Policy for Chaos {
         let way = Way::of(&input.settings, input.seed);
         match way {
             Way::Babble | Way::Nonsense | Way::Stranger | Way::Silent => RetryVerdict::wait(0, babble()),
-            Way::Huge => RetryVerdict::wait(0, "x".repeat(huge().len())),
+            Way::Huge => RetryVerdict::wait(0, "x".repeat(HUGE)),
             Way::Never => RetryVerdict::fail("never"),
             Way::Always => RetryVerdict::wait(u64::MAX, "always"),
             _ => Classic.retry(input),

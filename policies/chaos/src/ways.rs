@@ -6,6 +6,8 @@ use baton_policy_sdk::{Settings, log};
 
 /// A node that nobody has ever heard of.
 pub(crate) const STRANGER: u64 = 1_000_000;
+/// More bytes than an answer may have.
+pub(crate) const HUGE: usize = 12 << 20;
 
 /// How to misbehave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,11 +114,6 @@ impl Way {
 /// A reason that is too long.
 pub(crate) fn babble() -> String {
     "because ".repeat(1_000)
-}
-
-/// More than an answer may have.
-pub(crate) fn huge() -> Vec<u8> {
-    vec![7; 12 << 20]
 }
 
 /// Never returns: every frame waits for a deeper one.
