@@ -66,9 +66,8 @@ impl Classic {
     /// The score of a node, and the limit at which it has failed.
     #[must_use]
     pub fn score(node: &NodeEvidence, settings: &Settings) -> (u64, u64) {
-        let failed_attempts = u64::from(node.refusals) + u64::from(node.timeouts);
-        let score = u64::from(node.misses) + failed_attempts * u64::from(REFUSAL_PENALTY.read(settings));
-        (score, u64::from(MISS_LIMIT.read(settings)))
+        let limits = Limits::of(settings);
+        (limits.score(node), limits.failed)
     }
 }
 
@@ -87,7 +86,8 @@ impl Policy for Classic {
     }
 
     fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
-        input.nodes.iter().map(|node| judge(node, &input.settings)).collect()
+        let limits = Limits::of(&input.settings);
+        input.nodes.iter().map(|node| judge(node, limits)).collect()
     }
 
     fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
@@ -164,19 +164,41 @@ impl Policy for Classic {
     }
 }
 
-fn judge(node: &NodeEvidence, settings: &Settings) -> NodeVerdict {
-    let (score, limit) = Classic::score(node, settings);
-    let counted = if score >= limit {
+/// What both limits of a score come from, read once for all nodes.
+#[derive(Clone, Copy)]
+struct Limits {
+    failed: u64,
+    penalty: u64,
+}
+
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            failed: u64::from(MISS_LIMIT.read(settings)),
+            penalty: u64::from(REFUSAL_PENALTY.read(settings)),
+        }
+    }
+
+    fn score(self, node: &NodeEvidence) -> u64 {
+        let failed_attempts = u64::from(node.refusals) + u64::from(node.timeouts);
+        u64::from(node.misses) + failed_attempts * self.penalty
+    }
+}
+
+fn judge(node: &NodeEvidence, limits: Limits) -> NodeVerdict {
+    let score = limits.score(node);
+    let counted = if score >= limits.failed {
         Health::Failed
-    } else if score.saturating_mul(2) >= limit {
+    } else if score.saturating_mul(2) >= limits.failed {
         Health::Suspect
     } else {
         Health::Healthy
     };
-    NodeVerdict {
-        node: node.node,
-        health: node.settle(counted),
-        reason: format!("score {score}: {}", node.counts()),
-        memory: Vec::new(),
-    }
+    // Most nodes answer, most of the time: nothing is put together for them.
+    let reason = if score == 0 && node.is_heard() {
+        "score 0: answers".to_owned()
+    } else {
+        format!("score {score}: {}", node.counts())
+    };
+    NodeVerdict { node: node.node, health: node.settle(counted), reason, memory: Vec::new() }
 }
