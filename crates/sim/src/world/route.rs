@@ -1,8 +1,13 @@
 //! What an aggregator asks of a partition's primary: of the one that the catalog names, and of the next one if that one
 //! is lost, with the same id, until it is answered or given up. Played as `baton-node`'s `aggregator/route.rs` does it.
 
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
 use baton_model::limits::CALL_TIMEOUT;
-use baton_model::{NodeId, PartitionId, StatementId, TransactionId};
+use baton_model::{Instant, NodeId, PartitionId, StatementId, TransactionId};
+use baton_policy::{RetryChoice, RetryInput};
 
 use super::wire::{Answer, Ask};
 use super::{Body, Role, Timer, World};
@@ -11,6 +16,9 @@ use crate::workload::Ended;
 
 /// Between two attempts, if nothing tells that it is worth one earlier.
 const RETRY: Time = 20 * MS;
+
+/// The policy is asked again about the same statement after this at the earliest, and at the latest, in milliseconds.
+const ASK_AGAIN_MS: RangeInclusive<u64> = 50..=5_000;
 
 /// Who wants to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +43,12 @@ pub struct Op {
     asked: Option<(u64, NodeId)>,
     /// An earlier attempt may have been carried out.
     uncertain: bool,
+    begun: Instant,
+    /// Until when it is attempted, whatever a policy says.
+    buffer: Time,
+    attempts: u32,
+    /// When the policy is asked next whether it waits.
+    ask_at: Instant,
 }
 
 /// How it ended.
@@ -55,7 +69,18 @@ impl World {
             // However short statements are held in a failover, a commit that is under way is worth a moment.
             patience *= (CALL_TIMEOUT.as_micros() as Time).div_ceil(patience);
         }
-        let op = Op { whose, partition, ask, asked: None, uncertain: false };
+        let begun = self.local(me);
+        let op = Op {
+            whose,
+            partition,
+            ask,
+            asked: None,
+            uncertain: false,
+            begun,
+            buffer: patience,
+            attempts: 0,
+            ask_at: begun,
+        };
         self.aggregator_mut(me).ops.insert(number, op);
         self.later(me, patience, Timer::GiveUp(number));
         self.attempt(me, number);
@@ -79,8 +104,7 @@ impl World {
                 // It was dropped meanwhile.
                 return self.give_up(me, number);
             }
-            self.later(me, RETRY, Timer::Retry(number));
-            return;
+            return self.hold_on(me, number);
         };
         let call = self.workload.next_number();
         if is_step {
@@ -104,8 +128,47 @@ impl World {
         let Some(op) = self.aggregator_mut(me).ops.get_mut(&number) else { return };
         if op.asked.take_if(|(asked, _)| *asked == call).is_some() {
             op.uncertain |= unsure;
-            self.later(me, RETRY, Timer::Retry(number));
+            self.hold_on(me, number);
         }
+    }
+
+    /// Nobody could carry it out: the `retry` policy says whether it is attempted again.
+    fn hold_on(&mut self, me: usize, number: u64) {
+        let now = self.local(me);
+        let catalog = Rc::clone(self.catalog_at(self.aggregator(me).control.commit));
+        let known = self.known(me);
+        let evidence = self.aggregator(me).evidence(&known);
+        let waiting = u32::try_from(self.aggregator(me).ops.len()).unwrap_or(u32::MAX);
+        let Some(op) = self.aggregator_mut(me).ops.get_mut(&number) else { return };
+        op.attempts += 1;
+        if now >= op.ask_at {
+            let partition = catalog.partition(op.partition);
+            let database = catalog.database_by_id(op.partition.database);
+            let mut question = RetryInput {
+                now_ms: now.as_millis(),
+                wall_ms: known.wall_ms,
+                seed: now.0 ^ number,
+                database: database.map_or_else(String::new, |database| database.name.clone()),
+                partition: op.partition.ordinal,
+                uncertain: op.uncertain,
+                waited_ms: now.since(op.begun).as_millis() as u64,
+                buffer_ms: op.buffer / MS,
+                attempts: op.attempts,
+                waiting,
+                heirs: partition.map_or(0, |known| known.promotable().count() as u32),
+                awaited: partition.and_then(|known| evidence.get(&known.primary).cloned()),
+                ..RetryInput::default()
+            };
+            let verdict = self.shelf.decide(&catalog, &mut question).verdict;
+            if verdict.choice == RetryChoice::Fail {
+                return self.give_up(me, number);
+            }
+            let again_ms = verdict.ask_again_ms.clamp(*ASK_AGAIN_MS.start(), *ASK_AGAIN_MS.end());
+            if let Some(op) = self.aggregator_mut(me).ops.get_mut(&number) {
+                op.ask_at = now + Duration::from_millis(again_ms);
+            }
+        }
+        self.later(me, RETRY, Timer::Retry(number));
     }
 
     pub(super) fn answered(&mut self, me: usize, call: u64, answer: Answer) {
