@@ -202,7 +202,10 @@ impl fmt::Display for Rejection {
                 write!(f, "Policy '{name}' has no version with hash {hash}; see SHOW POLICIES")
             }
             Self::PolicyBound(name, place) => {
-                write!(f, "Policy '{name}' is bound at {place}; bind another one there first, see SHOW POLICY BINDINGS")
+                write!(
+                    f,
+                    "Policy '{name}' is bound at {place}; bind another one there first, see SHOW POLICY BINDINGS"
+                )
             }
             Self::PolicyBuiltIn(name) => write!(f, "Policy '{name}' belongs to every cluster and stays"),
             Self::Quarantined(name, why) => {

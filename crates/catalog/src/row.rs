@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Counters;
 use crate::objects::{
-    Binding, BindingKey, Database, Decision, Event, Node, Partition, PolicyModule, PolicyVersions, Quarantine,
-    Restore, SetAside, Table, User,
+    Binding, BindingKey, Database, Decision, Event, Node, Partition, PolicyModule, PolicyVersions,
+    Quarantine, Restore, SetAside, Table, User,
 };
 use crate::outcome::Outcome;
 use crate::plans::{OperatorPlan, PlanStep};

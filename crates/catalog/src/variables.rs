@@ -219,8 +219,11 @@ impl Variable {
 fn keys(value: &str) -> Result<String, String> {
     let mut keys: Vec<String> =
         value.split(',').map(|key| key.trim().to_ascii_lowercase()).filter(|key| !key.is_empty()).collect();
-    if let Some(bad) = keys.iter().find(|key| key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit())) {
-        return Err(format!("'{bad}' is no public key of 64 hexadecimal digits, as `baton policy keygen` prints it"));
+    if let Some(bad) = keys.iter().find(|key| key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(format!(
+            "'{bad}' is no public key of 64 hexadecimal digits, as `baton policy keygen` prints it"
+        ));
     }
     keys.sort_unstable();
     keys.dedup();

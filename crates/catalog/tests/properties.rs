@@ -155,8 +155,9 @@ fn state() -> impl Strategy<Value = SyncState> {
 fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
         AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
-        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Policy, Promote, RecordDecision,
-        RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
+        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Policy, Promote,
+        RecordDecision, RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement,
+        WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
     let at_least = prop_oneof![0_u64..20, Just(u64::MAX)];
@@ -585,10 +586,14 @@ fn check_policies(catalog: &Catalog) {
         }
         assert!(binding.previous.len() <= POLICY_BINDINGS_KEPT);
         if let BindingScope::Database(id) = binding.scope {
-            assert!(catalog.databases().any(|database| database.id == id), "{binding:?} outlived its database");
+            assert!(
+                catalog.databases().any(|database| database.id == id),
+                "{binding:?} outlived its database"
+            );
         }
     }
-    let of_names: usize = catalog.policies().map(|module| catalog.policy_versions(&module.name).count()).sum();
+    let of_names: usize =
+        catalog.policies().map(|module| catalog.policy_versions(&module.name).count()).sum();
     assert_eq!(of_names, catalog.modules().count(), "each module is a version of its policy");
 }
 
@@ -798,7 +803,9 @@ fn policies_are_bounded_and_what_is_bound_is_kept() {
         let name = if of < 125 { 2 } else { 3 };
         kept.apply(None, install(name, of)).outcome.expect("another version");
         let hash = hash(name, of);
-        kept.apply(None, Command::QuarantinePolicy { hash, reason: "traps".into() }).outcome.expect("it is there");
+        kept.apply(None, Command::QuarantinePolicy { hash, reason: "traps".into() })
+            .outcome
+            .expect("it is there");
     }
     assert!(kept.catalog.quarantines().count() <= QUARANTINES_KEPT);
     check_policies(&kept.catalog);

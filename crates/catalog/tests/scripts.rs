@@ -12,9 +12,9 @@ use baton_catalog::{
     PlanAction, PlanKind, PolicyModule, PolicySignature, Reply, RowKey, StepStatus,
 };
 use baton_model::{
-    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch, Incarnation,
-    NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind,
-    TableSchema,
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch,
+    Incarnation, NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId,
+    TableKind, TableSchema,
 };
 use goldenscript::{ArgumentConsumer, Context, Runner};
 
@@ -263,10 +263,9 @@ impl Runner for Story {
                 shadow: args.take_key("shadow").is_some(),
                 decision_points: points(&mut args),
             },
-            "rollback" => Command::RollbackPolicy {
-                scope: scope(&mut args)?,
-                decision_points: points(&mut args),
-            },
+            "rollback" => {
+                Command::RollbackPolicy { scope: scope(&mut args)?, decision_points: points(&mut args) }
+            }
             "quarantine" => Command::QuarantinePolicy {
                 hash: args.next_pos().ok_or("which module?")?.to_owned(),
                 reason: "it traps".into(),

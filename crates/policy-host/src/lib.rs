@@ -16,6 +16,7 @@ mod error;
 mod host;
 mod module;
 mod sandbox;
+pub mod signature;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use decider::{Binding, Bindings, Decider, Decision};

@@ -29,7 +29,8 @@ impl Step<'_> {
         let mut hashes =
             self.catalog.policies.get(&module.name).map(|policy| policy.hashes.clone()).unwrap_or_default();
         if hashes.is_empty() && self.catalog.policies.len() >= POLICIES_MAX {
-            let text = format!("a cluster has at most {POLICIES_MAX} policies; DROP POLICY those that are not used");
+            let text =
+                format!("a cluster has at most {POLICIES_MAX} policies; DROP POLICY those that are not used");
             return Err(Rejection::Limit(text));
         }
         let is_current = hashes.last() == Some(&module.hash);
@@ -41,7 +42,9 @@ impl Step<'_> {
         }
         hashes.retain(|hash| *hash != module.hash);
         hashes.push(module.hash.clone());
-        self.catalog.policies.insert(module.name.clone(), PolicyVersions { name: module.name.clone(), hashes });
+        self.catalog
+            .policies
+            .insert(module.name.clone(), PolicyVersions { name: module.name.clone(), hashes });
         self.catalog.modules.insert(module.hash.clone(), PolicyModule { signature, ..module.clone() });
         self.changed.extend([RowKey::Policy(module.name.clone()), RowKey::Module(module.hash.clone())]);
         self.forget_versions(&module.name);
@@ -90,10 +93,13 @@ impl Step<'_> {
         }
         self.check_scope(*scope)?;
         self.check_quarantine(hash)?;
-        let key = |point: &String| BindingKey { decision_point: point.clone(), scope: *scope, shadow: *shadow };
+        let key =
+            |point: &String| BindingKey { decision_point: point.clone(), scope: *scope, shadow: *shadow };
         let added = decision_points.iter().filter(|point| !self.catalog.bindings.contains_key(&key(point)));
         if self.catalog.bindings.len() + added.count() > POLICY_BINDINGS_MAX {
-            let text = format!("a cluster has at most {POLICY_BINDINGS_MAX} bindings; SET POLICY … = DEFAULT FOR … removes one");
+            let text = format!(
+                "a cluster has at most {POLICY_BINDINGS_MAX} bindings; SET POLICY … = DEFAULT FOR … removes one"
+            );
             return Err(Rejection::Limit(text));
         }
         for point in decision_points {
@@ -183,8 +189,7 @@ impl Step<'_> {
             }
         }
         let text = format!("{policy} ({}) does not decide any more: {reason}", short(hash));
-        let quarantine =
-            Quarantine { hash: hash.into(), policy, reason: reason.into(), at_ms: self.at_ms };
+        let quarantine = Quarantine { hash: hash.into(), policy, reason: reason.into(), at_ms: self.at_ms };
         self.catalog.quarantines.insert(hash.into(), quarantine);
         self.changed.insert(RowKey::Quarantine(hash.into()));
         self.event(Severity::Warning, event_type::POLICY_QUARANTINED, None, text);
@@ -216,7 +221,9 @@ impl Step<'_> {
             && !(now_ms < until_ms && until_ms <= now_ms.saturating_add(MAINTENANCE_MAX_MS))
         {
             let hours = MAINTENANCE_MAX_MS / 3_600_000;
-            return Err(Rejection::Limit(format!("maintenance ends within {hours} hours; say it again then")));
+            return Err(Rejection::Limit(format!(
+                "maintenance ends within {hours} hours; say it again then"
+            )));
         }
         if node.maintenance_until_ms == until_ms {
             return self.done();
@@ -317,7 +324,8 @@ pub(super) fn check_policies(
     if policies.len() > POLICIES_MAX {
         return Err(Rejection::Limit(format!("a cluster has at most {POLICIES_MAX} policies")));
     }
-    let other = |module: &PolicyModule| policies.iter().any(|m| m.hash == module.hash && m.name != module.name);
+    let other =
+        |module: &PolicyModule| policies.iter().any(|m| m.hash == module.hash && m.name != module.name);
     if let Some(twice) = policies.iter().find(|module| other(module)) {
         return Err(Rejection::PolicyExists(twice.name.clone()));
     }

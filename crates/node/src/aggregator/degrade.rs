@@ -121,6 +121,7 @@ impl Degrader for AskPolicy<'_> {
             policy: decision.module.clone(),
             hash: decision.hash,
             input: serde_json::to_string(&input).unwrap_or_default(),
+            answer: String::new(),
             fuel: decision.stats.fuel,
             micros: decision.stats.micros,
             fallback: decision.fallback.unwrap_or_default(),

@@ -92,6 +92,7 @@ fn record(
         policy: String::new(),
         hash: String::new(),
         input: String::new(),
+        answer: String::new(),
         fuel: 0,
         micros: 0,
         fallback: String::new(),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use baton_catalog::{Command, Entry, Node, PlanKind, StepStatus};
+use baton_catalog::{Command, Entry, NewBinding, Node, PlanKind, StepStatus};
 use baton_failover::Wishes;
 use baton_model::{DatabaseId, Durability, NodeId, NodeState, PartitionId, ReplicationMode, StatementId};
 
 use super::{Cure, Fault, OPERATORS, SWITCHES};
 use crate::kernel::MS;
+use crate::policies::Shelf;
 use crate::world::{Order, World};
 
 impl World {
@@ -60,11 +61,12 @@ impl World {
                 let policy = rng.pick(&["hasty", "swift", "erratic"]);
                 let point = rng.pick(&["detection", "election", "promotion"]);
                 let settings = self.setup.policy_settings.clone();
-                self.operator_says(Command::BindPolicy {
-                    decision_points: vec![point.to_owned()],
-                    policy: policy.to_owned(),
-                    settings: if policy == "hasty" { settings } else { BTreeMap::new() },
-                });
+                self.operator_says(Command::BindPolicy(NewBinding::of_cluster(
+                    vec![point.to_owned()],
+                    policy.to_owned(),
+                    Shelf::hash(policy),
+                    if policy == "hasty" { settings } else { BTreeMap::new() },
+                )));
             }
             Fault::TransferMaster => {
                 let to = rng.below(self.setup.aggregators as u64) as usize;

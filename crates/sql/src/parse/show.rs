@@ -36,6 +36,7 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
                 Show::PolicyDecisions { limit: limit(parser)? }
             }
         }
+        "MAINTENANCE" => Show::Maintenance,
         "EVENTS" => Show::Events { limit: limit(parser)? },
         "DATABASES" | "SCHEMAS" => {
             let extended = parser.take("EXTENDED");
