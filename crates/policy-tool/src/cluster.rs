@@ -57,6 +57,17 @@ impl Place {
         if self.point.eq_ignore_ascii_case("all") { "ALL".to_owned() } else { quoted(&self.point) }
     }
 
+    /// For people: `every decision point`, `promotion for group 1`.
+    fn words(&self) -> String {
+        let all = self.point.eq_ignore_ascii_case("all");
+        let point = if all { "every decision point" } else { &self.point };
+        match (&self.for_database, self.for_group) {
+            (Some(name), _) => format!("{point} for database {name}"),
+            (None, Some(group)) => format!("{point} for group {group}"),
+            (None, None) => point.to_owned(),
+        }
+    }
+
     /// ` FOR …`, or nothing for the whole cluster.
     fn scope(&self) -> String {
         match (&self.for_database, self.for_group) {
@@ -155,7 +166,13 @@ pub(crate) fn install(
     if let Some(SignatureFile { key, signature, .. }) = &signed {
         sql.push_str(&format!(" SIGNED BY {} SIGNATURE {}", quoted(key), quoted(signature)));
     }
-    login.run(&sql)?;
+    login.run(&sql).map_err(|error| match error {
+        PolicyToolError::Refused { address, code, why } if !replace && why.contains("OR REPLACE POLICY") => {
+            let why = format!("{why}: say --replace");
+            PolicyToolError::Refused { address, code, why }
+        }
+        error => error,
+    })?;
     let installed = Installed {
         policy: name,
         version: &module.manifest().version,
@@ -231,7 +248,7 @@ pub(crate) fn activate(
     let lab = lab.map(|path| fs::read_to_string(path).map_err(io("read", path))).transpose()?;
     login.run(&activation(policy, version, with, place, lab.as_deref())?)?;
     report.result(&Bound::of(Some(policy), place, login), || {
-        format!("{policy} decides at {}{} from now on", place.point, place.scope().to_lowercase())
+        format!("{policy} decides at {} from now on", place.words())
     });
     let point = &place.point;
     report.progress(&format!(
@@ -244,7 +261,7 @@ pub(crate) fn activate(
 pub(crate) fn rollback(report: &Report, place: &Place, login: &Login) -> Result<(), PolicyToolError> {
     login.run(&format!("ROLLBACK POLICY {}{}", place.point(), place.scope()))?;
     report.result(&Bound::of(None, place, login), || {
-        format!("what decided at {}{} before decides again", place.point, place.scope().to_lowercase())
+        format!("what decided at {} before decides again", place.words())
     });
     report.progress("next: SHOW POLICY BINDINGS");
     Ok(())
