@@ -120,7 +120,7 @@ fn a_policy_is_signed_installed_bound_and_taken_back() {
         ensure!(versions(&mut client, "trust").await?.is_empty(), "something was installed");
 
         // With it, from the command line, at an aggregator that is not the master.
-        let at = at(cluster, "a3")?;
+        let at = at(cluster, "a2")?;
         let installed = told(folder.path(), cluster, &format!("install trust.wasm {at}")).await?;
         ensure!(installed["hash"] == hash && installed["signed_by"] == key, "{installed}");
         ensure!(versions(&mut client, "trust").await? == [hash.clone()]);
