@@ -106,7 +106,7 @@ pub const POLICIES_MAX: usize = 64;
 /// rollback may come back to.
 pub const POLICY_VERSIONS_KEPT: usize = 8;
 /// Bindings of policies, for all decision points and scopes and with those that are only asked beside, at most.
-pub const POLICY_BINDINGS_MAX: usize = 128;
+pub const POLICY_BINDINGS_MAX: usize = 256;
 /// Earlier bindings that are kept of each, for rollbacks.
 pub const POLICY_BINDINGS_KEPT: usize = 8;
 /// Modules in quarantine that the catalog remembers.

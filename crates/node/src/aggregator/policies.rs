@@ -30,12 +30,13 @@ fn wrong(text: impl Into<String>) -> SqlError {
 
 /// Why a decision point cannot have a binding of its own for this; None if it can.
 ///
-/// Whom the master aggregator suspects, who becomes it, and who is spared is one question for the whole cluster; where
-/// new databases go, and what clients are told, does not depend on a group.
+/// It is what the question is about: a node holds partitions of many databases, so whether it failed or is used again is
+/// asked of no single one; where databases go, and what clients are told, is asked of no group; and there is one master
+/// aggregator.
 pub(super) fn scope_refusal(point: &str, scope: &PolicyScope) -> Option<String> {
     let refused = match scope {
         PolicyScope::Cluster => false,
-        PolicyScope::Database(_) => matches!(point, "detection" | "election" | "maintenance"),
+        PolicyScope::Database(_) => matches!(point, "detection" | "election" | "maintenance" | "rejoin"),
         PolicyScope::Group(_) => matches!(point, "election" | "maintenance" | "placement" | "retry"),
     };
     let kind = match scope {
