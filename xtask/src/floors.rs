@@ -67,10 +67,11 @@ const LIBRARIES: &[Library] = &[
         rooms: &["baton-transport"],
         tests_of: &[],
     },
+    Library { packages: &["ed25519-dalek"], rooms: &["baton-policy-host"], tests_of: &[] },
     Library { packages: &["datafusion"], rooms: &["baton-sql"], tests_of: &[] },
     Library {
         packages: &["mysql_async"],
-        rooms: &["baton-node", "baton-admin", "baton-tests", "baton-benches", "xtask"],
+        rooms: &["baton-node", "baton-admin", "baton-policy-tool", "baton-tests", "baton-benches", "xtask"],
         tests_of: &["baton-gateway"],
     },
 ];

@@ -10,7 +10,8 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Table, User,
+    Binding, BindingKey, BindingScope, Database, Decision, Event, Node, Partition, PolicyModule,
+    PolicyVersions, Quarantine, Restore, SetAside, Table, User,
 };
 use crate::outcome::Outcome;
 use crate::plans::{OperatorPlan, PlanStep};
@@ -48,8 +49,13 @@ pub struct Catalog {
     pub(crate) partitions: OrdMap<PartitionId, Partition>,
     pub(crate) variables: OrdMap<String, String>,
     pub(crate) users: OrdMap<String, User>,
-    pub(crate) policies: OrdMap<String, PolicyModule>,
-    pub(crate) bindings: OrdMap<String, Binding>,
+    /// By name.
+    pub(crate) policies: OrdMap<String, PolicyVersions>,
+    /// By hash.
+    pub(crate) modules: OrdMap<String, PolicyModule>,
+    pub(crate) bindings: OrdMap<BindingKey, Binding>,
+    /// By hash.
+    pub(crate) quarantines: OrdMap<String, Quarantine>,
     pub(crate) events: OrdMap<u64, Event>,
     pub(crate) decisions: OrdMap<u64, Decision>,
     pub(crate) outcomes: OrdMap<StatementId, (CatalogIndex, Outcome)>,
@@ -256,26 +262,73 @@ impl Catalog {
         self.users.get(name)
     }
 
-    /// All policy modules, by name.
+    /// The current module of each policy, by name.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyModule> {
-        self.policies.values()
+        self.policies.keys().filter_map(|name| self.policy(name))
     }
 
-    /// A policy module.
+    /// The current module of a policy.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&PolicyModule> {
-        self.policies.get(name)
+        self.module(self.policies.get(name)?.hashes.last()?)
     }
 
-    /// All bindings, by decision point.
+    /// All modules of a policy that are kept, the current one last.
+    pub fn policy_versions(&self, name: &str) -> impl DoubleEndedIterator<Item = &PolicyModule> {
+        let hashes = self.policies.get(name).map(|policy| policy.hashes.as_slice()).unwrap_or_default();
+        hashes.iter().filter_map(|hash| self.module(hash))
+    }
+
+    /// All modules, by hash.
+    pub fn modules(&self) -> impl Iterator<Item = &PolicyModule> {
+        self.modules.values()
+    }
+
+    /// A module by its hash.
+    #[must_use]
+    pub fn module(&self, hash: &str) -> Option<&PolicyModule> {
+        self.modules.get(hash)
+    }
+
+    /// All bindings, by decision point, scope, and whether they are only asked beside.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.bindings.values()
     }
 
-    /// The binding of a decision point.
+    /// What decides at a decision point for the whole cluster.
     #[must_use]
     pub fn binding(&self, decision_point: &str) -> Option<&Binding> {
-        self.bindings.get(decision_point)
+        self.binding_at(decision_point, BindingScope::Cluster, false)
+    }
+
+    /// The binding of a decision point for exactly this.
+    #[must_use]
+    pub fn binding_at(&self, decision_point: &str, scope: BindingScope, shadow: bool) -> Option<&Binding> {
+        self.bindings.get(&BindingKey { decision_point: decision_point.into(), scope, shadow })
+    }
+
+    /// The modules in quarantine, by hash.
+    pub fn quarantines(&self) -> impl Iterator<Item = &Quarantine> {
+        self.quarantines.values()
+    }
+
+    /// Why a module is in quarantine; None if it is not.
+    #[must_use]
+    pub fn quarantine(&self, hash: &str) -> Option<&Quarantine> {
+        self.quarantines.get(hash)
+    }
+
+    /// A binding's scope behind its decision point, for texts: nothing for the cluster, else ` for database shop`.
+    #[must_use]
+    pub fn scope_text(&self, scope: BindingScope) -> String {
+        match scope {
+            BindingScope::Cluster => String::new(),
+            BindingScope::Database(id) => match self.databases.get(&id) {
+                Some(database) => format!(" for database {}", database.name),
+                None => format!(" for database {id}"),
+            },
+            BindingScope::Group(group) => format!(" for group {group}"),
+        }
     }
 
     /// The events kept, oldest first.
@@ -342,7 +395,9 @@ impl Catalog {
             }
             RowKey::User(name) => self.users.get(name).cloned().map(CatalogRow::User),
             RowKey::Policy(name) => self.policies.get(name).cloned().map(CatalogRow::Policy),
-            RowKey::Binding(point) => self.bindings.get(point).cloned().map(CatalogRow::Binding),
+            RowKey::Module(hash) => self.modules.get(hash).cloned().map(CatalogRow::Module),
+            RowKey::Binding(key) => self.bindings.get(key).cloned().map(CatalogRow::Binding),
+            RowKey::Quarantine(hash) => self.quarantines.get(hash).cloned().map(CatalogRow::Quarantine),
             RowKey::Event(id) => self.events.get(id).cloned().map(CatalogRow::Event),
             RowKey::Decision(id) => self.decisions.get(id).cloned().map(CatalogRow::Decision),
             RowKey::Outcome(statement) => self
@@ -376,7 +431,9 @@ impl Catalog {
             .chain(self.variables.iter().map(|(n, v)| CatalogRow::Variable(n.clone(), v.clone())))
             .chain(self.users.values().cloned().map(CatalogRow::User))
             .chain(self.policies.values().cloned().map(CatalogRow::Policy))
+            .chain(self.modules.values().cloned().map(CatalogRow::Module))
             .chain(self.bindings.values().cloned().map(CatalogRow::Binding))
+            .chain(self.quarantines.values().cloned().map(CatalogRow::Quarantine))
             .chain(self.events.values().cloned().map(CatalogRow::Event))
             .chain(self.decisions.values().cloned().map(CatalogRow::Decision))
             .chain(self.outcomes.iter().map(|(s, (i, o))| CatalogRow::Outcome(*s, *i, o.clone())))
@@ -412,8 +469,10 @@ impl Catalog {
             CatalogRow::Variable(name, value) => drop(self.variables.insert(name, value)),
             CatalogRow::User(user) => drop(self.users.insert(user.name.clone(), user)),
             CatalogRow::Policy(policy) => drop(self.policies.insert(policy.name.clone(), policy)),
-            CatalogRow::Binding(binding) => {
-                drop(self.bindings.insert(binding.decision_point.clone(), binding))
+            CatalogRow::Module(module) => drop(self.modules.insert(module.hash.clone(), module)),
+            CatalogRow::Binding(binding) => drop(self.bindings.insert(binding.key(), binding)),
+            CatalogRow::Quarantine(quarantine) => {
+                drop(self.quarantines.insert(quarantine.hash.clone(), quarantine))
             }
             CatalogRow::Event(event) => drop(self.events.insert(event.id, event)),
             CatalogRow::Decision(decision) => drop(self.decisions.insert(decision.id, decision)),

@@ -8,7 +8,7 @@ use baton_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::objects::{Decision, PolicyModule, Severity};
+use crate::objects::{BindingScope, Decision, PolicyModule, Severity};
 use crate::plans::{PlanAction, PlanKind, StepStatus};
 
 /// A command on its way through the control group.
@@ -69,6 +69,39 @@ pub struct NewStep {
     pub from: Option<NodeId>,
     /// Steps of one phase may be taken at the same time; phases follow each other by number.
     pub phase: u32,
+}
+
+/// A module that is to decide, or to be asked beside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewBinding {
+    /// At these decision points; all of them, or none.
+    pub decision_points: Vec<String>,
+    /// For what.
+    pub scope: BindingScope,
+    /// Whether it is only asked beside the one that decides.
+    pub shadow: bool,
+    /// The module's name.
+    pub policy: String,
+    /// The module's hash.
+    pub hash: String,
+    /// The module's settings.
+    pub settings: BTreeMap<String, String>,
+    /// SHA-256 of the report that it is let in by, in hex.
+    pub report: Option<String>,
+}
+
+impl NewBinding {
+    /// A module that is to decide for the whole cluster, without a report.
+    #[must_use]
+    pub fn of_cluster(
+        decision_points: Vec<String>,
+        policy: String,
+        hash: String,
+        settings: BTreeMap<String, String>,
+    ) -> Self {
+        let (scope, shadow, report) = (BindingScope::Cluster, false, None);
+        Self { decision_points, scope, shadow, policy, hash, settings, report }
+    }
 }
 
 /// A write of a reference table's rows.
@@ -375,16 +408,58 @@ pub enum Command {
         /// SHA1(SHA1(password)); None is the empty password.
         password_hash: Option<[u8; 20]>,
     },
-    /// Installs a policy module, or replaces the one of the same name.
-    InstallPolicy(PolicyModule),
-    /// Lets a module decide at these decision points from this index on.
-    BindPolicy {
-        /// The decision points.
+    /// Installs a policy module, which is the current one of its name from then on. The one that is current already
+    /// may come again, with a signature that it had not.
+    InstallPolicy {
+        /// The module.
+        module: PolicyModule,
+        /// Whether another one of that name may be there. It is kept beside, and what is bound stays bound.
+        replace: bool,
+    },
+    /// Forgets a policy with all its versions. Refused while it is bound anywhere.
+    DropPolicy {
+        /// Its name.
+        name: String,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// Lets a module decide, or be asked beside, from this index on.
+    BindPolicy(NewBinding),
+    /// Removes bindings; all of them, or none. One that decides for the whole cluster is replaced, never removed.
+    UnbindPolicy {
+        /// At these decision points.
         decision_points: Vec<String>,
-        /// The module's name.
-        policy: String,
-        /// The module's settings.
-        settings: BTreeMap<String, String>,
+        /// For what.
+        scope: BindingScope,
+        /// Whether those that are only asked beside.
+        shadow: bool,
+    },
+    /// Binds what was bound before; at all of the decision points, or at none.
+    RollbackPolicy {
+        /// At these decision points.
+        decision_points: Vec<String>,
+        /// For what.
+        scope: BindingScope,
+    },
+    /// Says that a module is not to decide any more, wherever it is bound.
+    QuarantinePolicy {
+        /// The module's hash.
+        hash: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Lets the modules of a name decide again.
+    ReleasePolicy {
+        /// The name.
+        name: String,
+    },
+    /// Says until when a node is under maintenance.
+    MarkMaintenance {
+        /// The node.
+        node: NodeId,
+        /// Milliseconds since 1970 UTC, by the proposer's wall clock, at most `MAINTENANCE_MAX_MS` ahead; None is not
+        /// (any more).
+        until_ms: Option<u64>,
     },
     /// Takes AUTO_INCREMENT values. Answers with the first of `count`.
     TakeAutoIncrement {

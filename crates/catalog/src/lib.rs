@@ -25,10 +25,11 @@ mod row;
 pub mod variables;
 
 pub use catalog::Catalog;
-pub use command::{Command, Entry, InstancePlacement, NewNode, NewStep, ReferenceWrite};
+pub use command::{Command, Entry, InstancePlacement, NewBinding, NewNode, NewStep, ReferenceWrite};
 pub use objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Severity, Table,
-    User, event_type,
+    Binding, BindingKey, BindingScope, BoundModule, Database, Decision, Event, Node, Partition, PolicyModule,
+    PolicySignature, PolicyVersions, Quarantine, REFERENCE_POLICY, Restore, SetAside, Severity, Table, User,
+    event_type,
 };
 pub use outcome::{Applied, Outcome, Rejection, Reply};
 pub use plans::{OperatorPlan, PlanAction, PlanKind, PlanStep, StepStatus};

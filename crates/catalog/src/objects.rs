@@ -36,6 +36,9 @@ pub struct Node {
     /// The index at which it was marked offline last; 0 if it never was. A transaction that an aggregator began
     /// before is over (S9), even if that aggregator is back.
     pub offline_at: CatalogIndex,
+    /// Until when it is under maintenance, by the master aggregator's wall clock: milliseconds since 1970 UTC. None if
+    /// nobody said so.
+    pub maintenance_until_ms: Option<u64>,
 }
 
 impl Node {
@@ -67,6 +70,12 @@ impl Node {
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.state == NodeState::Online
+    }
+
+    /// Whether it is under maintenance at a moment: milliseconds since 1970 UTC, by the master aggregator's wall clock.
+    #[must_use]
+    pub fn is_in_maintenance(&self, now_ms: u64) -> bool {
+        self.maintenance_until_ms.is_some_and(|until_ms| now_ms < until_ms)
     }
 }
 
@@ -172,7 +181,19 @@ pub struct User {
     pub password_hash: Option<[u8; 20]>,
 }
 
-/// A policy module: a WASM component and its name.
+/// The policy that every cluster has: no statement drops it.
+pub const REFERENCE_POLICY: &str = "classic";
+
+/// Who vouches for a policy module.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicySignature {
+    /// The public key, 64 hexadecimal digits.
+    pub key: String,
+    /// The signature by it, 128 hexadecimal digits.
+    pub signature: String,
+}
+
+/// A policy module: a WASM component and its name. Never changes, but for its signature.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PolicyModule {
     /// The name that `SET POLICY` uses.
@@ -185,19 +206,108 @@ pub struct PolicyModule {
     pub decision_points: Vec<String>,
     /// The component.
     pub bytes: Blob,
+    /// Who vouches for it, if anybody does.
+    pub signature: Option<PolicySignature>,
 }
 
-/// Which module decides at a decision point, and with which settings.
+/// The modules of one name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Binding {
-    /// `detection`, `election`, `promotion`.
+pub struct PolicyVersions {
+    /// The name.
+    pub name: String,
+    /// The hashes of its modules, in the order in which they were installed; the last one is the current one.
+    pub hashes: Vec<String>,
+}
+
+/// What a binding is for. The narrowest one decides: a database's, then a group's, then the cluster's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum BindingScope {
+    /// Everything that has no binding of its own.
+    Cluster,
+    /// What is decided about a database.
+    Database(DatabaseId),
+    /// What is decided about the leaves of an availability group, 1 or 2.
+    Group(u32),
+}
+
+/// Names a binding.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct BindingKey {
+    /// The decision point.
     pub decision_point: String,
+    /// For what.
+    pub scope: BindingScope,
+    /// Whether the module is only asked beside the one that decides.
+    pub shadow: bool,
+}
+
+/// A module with the settings that it is asked with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BoundModule {
     /// The module's name.
     pub policy: String,
     /// The module's hash at the time of binding, so that the binding means the same bytes for ever.
     pub hash: String,
     /// The module's settings.
     pub settings: BTreeMap<String, String>,
+    /// SHA-256 of the report that it was let in by, in hex; None if it needed none.
+    pub report: Option<String>,
+}
+
+/// Which module decides at a decision point, or is asked beside, and with which settings.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Binding {
+    /// One of the names of decision points, in lower case.
+    pub decision_point: String,
+    /// For what.
+    pub scope: BindingScope,
+    /// Whether the module is only asked beside the one that decides.
+    pub shadow: bool,
+    /// The module's name.
+    pub policy: String,
+    /// The module's hash at the time of binding, so that the binding means the same bytes for ever.
+    pub hash: String,
+    /// The module's settings.
+    pub settings: BTreeMap<String, String>,
+    /// SHA-256 of the report that it was let in by, in hex; None if it needed none.
+    pub report: Option<String>,
+    /// What was bound before, the last one last: what a rollback comes back to.
+    pub previous: Vec<BoundModule>,
+}
+
+impl Binding {
+    /// Its name.
+    #[must_use]
+    pub fn key(&self) -> BindingKey {
+        let Self { decision_point, scope, shadow, .. } = self;
+        BindingKey { decision_point: decision_point.clone(), scope: *scope, shadow: *shadow }
+    }
+
+    /// What is bound now.
+    #[must_use]
+    pub fn module(&self) -> BoundModule {
+        let Self { policy, hash, settings, report, .. } = self.clone();
+        BoundModule { policy, hash, settings, report }
+    }
+
+    /// Whether it needs the module of this hash, now or after a rollback.
+    #[must_use]
+    pub fn needs(&self, hash: &str) -> bool {
+        self.hash == hash || self.previous.iter().any(|module| module.hash == hash)
+    }
+}
+
+/// A module that does not decide, whatever is bound, until an operator releases it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The module's hash.
+    pub hash: String,
+    /// The module's name.
+    pub policy: String,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when, by the master aggregator's wall clock: milliseconds since 1970 UTC.
+    pub at_ms: u64,
 }
 
 /// How much an event matters.
@@ -286,6 +396,18 @@ pub mod event_type {
     pub const POLICY_INSTALLED: &str = "POLICY_INSTALLED";
     /// A policy was bound to a decision point.
     pub const POLICY_BOUND: &str = "POLICY_BOUND";
+    /// A policy was dropped.
+    pub const POLICY_DROPPED: &str = "POLICY_DROPPED";
+    /// A binding was removed.
+    pub const POLICY_UNBOUND: &str = "POLICY_UNBOUND";
+    /// A policy failed too often, and does not decide any more.
+    pub const POLICY_QUARANTINED: &str = "POLICY_QUARANTINED";
+    /// An operator let a policy out of quarantine.
+    pub const POLICY_RELEASED: &str = "POLICY_RELEASED";
+    /// An operator said until when a node is under maintenance.
+    pub const MAINTENANCE_MARKED: &str = "MAINTENANCE_MARKED";
+    /// An operator said that a node is not under maintenance any more.
+    pub const MAINTENANCE_ENDED: &str = "MAINTENANCE_ENDED";
     /// A policy failed and the built-in one decided.
     pub const POLICY_FALLBACK: &str = "POLICY_FALLBACK";
 }
@@ -330,6 +452,8 @@ pub struct Decision {
     pub hash: String,
     /// The input, as JSON.
     pub input: String,
+    /// The whole verdict, as JSON; empty if it was not kept.
+    pub answer: String,
     /// Fuel spent.
     pub fuel: u64,
     /// Microseconds spent.

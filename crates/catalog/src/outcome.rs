@@ -6,6 +6,7 @@ use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{CatalogIndex, DatabaseId, Epoch, NodeId, PartitionId, SyncState, TableId};
 use serde::{Deserialize, Serialize};
 
+use crate::objects::REFERENCE_POLICY;
 use crate::row::RowKey;
 
 /// What a command came to. The same on every node.
@@ -102,6 +103,26 @@ pub enum Rejection {
     NoSuchPolicy(String),
     /// The policy cannot be bound to this decision point.
     NotADecisionPointOf(String, String),
+    /// Another module has the name, or the hash.
+    PolicyExists(String),
+    /// The policy has no module of this hash.
+    NoSuchVersion(String, String),
+    /// The policy is bound at this decision point.
+    PolicyBound(String, String),
+    /// The policy belongs to every cluster.
+    PolicyBuiltIn(String),
+    /// The module is in quarantine; and why.
+    Quarantined(String, String),
+    /// The policy is not in quarantine.
+    NotQuarantined(String),
+    /// Nothing is bound there; the decision point and its scope.
+    NotBound(String, String),
+    /// What decides at this decision point for the whole cluster is replaced, never removed.
+    ClusterBinding(String),
+    /// Nothing was bound there before; the decision point and its scope.
+    NothingBefore(String, String),
+    /// No such availability group.
+    NoSuchGroup(u32),
     /// A limit would be exceeded; which.
     Limit(String),
     /// The database has an id that is not this one.
@@ -173,6 +194,36 @@ impl fmt::Display for Rejection {
             Self::NotADecisionPointOf(policy, point) => {
                 write!(f, "Policy '{policy}' does not decide at '{point}'; see SHOW POLICIES")
             }
+            Self::PolicyExists(name) => write!(
+                f,
+                "Policy '{name}' is there already as another module; CREATE OR REPLACE POLICY puts a new version beside it"
+            ),
+            Self::NoSuchVersion(name, hash) => {
+                write!(f, "Policy '{name}' has no version with hash {hash}; see SHOW POLICIES")
+            }
+            Self::PolicyBound(name, place) => {
+                write!(
+                    f,
+                    "Policy '{name}' is bound at {place}; bind another one there first, see SHOW POLICY BINDINGS"
+                )
+            }
+            Self::PolicyBuiltIn(name) => write!(f, "Policy '{name}' belongs to every cluster and stays"),
+            Self::Quarantined(name, why) => {
+                write!(f, "Policy '{name}' is in quarantine: {why}; RELEASE POLICY `{name}` lets it out")
+            }
+            Self::NotQuarantined(name) => write!(f, "Policy '{name}' is not in quarantine"),
+            Self::NotBound(point, scope) => {
+                write!(f, "Nothing is bound at '{point}'{scope}; see SHOW POLICY BINDINGS")
+            }
+            Self::ClusterBinding(point) => write!(
+                f,
+                "Somebody decides at '{point}' for the whole cluster always; SET POLICY {point} = {REFERENCE_POLICY} instead"
+            ),
+            Self::NothingBefore(point, scope) => write!(
+                f,
+                "Nothing was bound at '{point}'{scope} before that is still known; SET POLICY says what is to be"
+            ),
+            Self::NoSuchGroup(group) => write!(f, "There is no availability group {group}: it is 1 or 2"),
             Self::Limit(which) => write!(f, "Limit exceeded: {which}"),
             Self::NoSuchDatabaseId(id) => write!(f, "There is no database {id}"),
             Self::NotRestoring(id) => write!(f, "Database {id} is not being restored"),

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Counters;
 use crate::objects::{
-    Binding, Database, Decision, Event, Node, Partition, PolicyModule, Restore, SetAside, Table, User,
+    Binding, BindingKey, Database, Decision, Event, Node, Partition, PolicyModule, PolicyVersions,
+    Quarantine, Restore, SetAside, Table, User,
 };
 use crate::outcome::Outcome;
 use crate::plans::{OperatorPlan, PlanStep};
@@ -25,7 +26,9 @@ pub enum RowKey {
     Variable(String),
     User(String),
     Policy(String),
-    Binding(String),
+    Module(String),
+    Binding(BindingKey),
+    Quarantine(String),
     Event(u64),
     Decision(u64),
     Outcome(StatementId),
@@ -48,8 +51,10 @@ pub enum CatalogRow {
     Partition(Partition),
     Variable(String, String),
     User(User),
-    Policy(PolicyModule),
+    Policy(PolicyVersions),
+    Module(PolicyModule),
     Binding(Binding),
+    Quarantine(Quarantine),
     Event(Event),
     Decision(Decision),
     Outcome(StatementId, CatalogIndex, Outcome),
@@ -74,7 +79,9 @@ impl CatalogRow {
             Self::Variable(name, _) => RowKey::Variable(name.clone()),
             Self::User(user) => RowKey::User(user.name.clone()),
             Self::Policy(policy) => RowKey::Policy(policy.name.clone()),
-            Self::Binding(binding) => RowKey::Binding(binding.decision_point.clone()),
+            Self::Module(module) => RowKey::Module(module.hash.clone()),
+            Self::Binding(binding) => RowKey::Binding(binding.key()),
+            Self::Quarantine(quarantine) => RowKey::Quarantine(quarantine.hash.clone()),
             Self::Event(event) => RowKey::Event(event.id),
             Self::Decision(decision) => RowKey::Decision(decision.id),
             Self::Outcome(statement, _, _) => RowKey::Outcome(*statement),

@@ -13,6 +13,8 @@ pub enum Kind {
     Number(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Public keys of 64 hexadecimal digits with commas between them; may be empty.
+    Keys,
 }
 
 /// A global variable.
@@ -131,6 +133,18 @@ pub const ALL: &[Variable] = &[
         "Records of a partition's log that are kept for replicas that catch up; four times as many while one does.",
     ),
     variable(
+        "policy_gate",
+        "OFF",
+        Kind::Switch,
+        "Whether a policy decides only with a report of the lab that it passed; those that come with the binary need none.",
+    ),
+    variable(
+        "policy_trusted_keys",
+        "",
+        Kind::Keys,
+        "Public keys, with commas between them, by one of which a policy must be signed; empty asks for no signature.",
+    ),
+    variable(
         "provisioning_bytes_per_second",
         "0",
         Kind::Number(0, 1 << 40),
@@ -196,13 +210,43 @@ impl Variable {
                 Some(word) => Ok((*word).into()),
                 None => Err(format!("it is one of {}", words.join(", "))),
             },
+            Kind::Keys => keys(value),
         }
     }
+}
+
+/// The canonical form of a list of keys: lower case, each once, in order.
+fn keys(value: &str) -> Result<String, String> {
+    let mut keys: Vec<String> =
+        value.split(',').map(|key| key.trim().to_ascii_lowercase()).filter(|key| !key.is_empty()).collect();
+    if let Some(bad) = keys.iter().find(|key| key.len() != 64 || !key.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(format!(
+            "'{bad}' is no public key of 64 hexadecimal digits, as `baton policy keygen` prints it"
+        ));
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.len() > limits::POLICY_KEYS_MAX {
+        return Err(format!("it has at most {} keys", limits::POLICY_KEYS_MAX));
+    }
+    Ok(keys.join(","))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_written_in_one_way() {
+        let variable = find("policy_trusted_keys").expect("it is there");
+        let (one, other) = ("0a".repeat(32), "ff".repeat(32));
+        let written = format!(" {}, {one},{one}, ", other.to_uppercase());
+        assert_eq!(variable.parse(&written), Ok(format!("{one},{other}")));
+        assert_eq!(variable.parse(" "), Ok(String::new()));
+        assert!(variable.parse(&one[1..]).is_err());
+        assert!(variable.parse(&"zz".repeat(32)).is_err());
+    }
 
     #[test]
     fn every_default_is_a_value_of_its_variable() {

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_catalog::{
-    Applied, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewNode, NewStep, Outcome,
-    PlanAction, PlanKind, PolicyModule, ReferenceWrite, Rejection, RowKey, Severity, StepStatus, event_type,
+    Applied, BindingScope, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewBinding,
+    NewNode, NewStep, Outcome, PlanAction, PlanKind, PolicyModule, ReferenceWrite, Rejection, RowKey,
+    Severity, StepStatus, event_type,
 };
-use baton_model::limits::{CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT, POLICY_BYTES_MAX};
+use baton_model::limits::{
+    CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT, POLICIES_MAX, POLICY_BINDINGS_KEPT, POLICY_BYTES_MAX,
+    POLICY_VERSIONS_KEPT, QUARANTINES_KEPT,
+};
 use baton_model::{
     AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch,
     Incarnation, NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId,
@@ -93,11 +97,25 @@ enum Intent {
     SetPassword(u8),
     InstallPolicy {
         name: u8,
+        version: u8,
+        replace: bool,
         big: bool,
     },
     BindPolicy {
         points: u8,
         name: u8,
+        version: u8,
+        scope: u8,
+        shadow: bool,
+    },
+    /// What else is asked for about policies.
+    Policy {
+        what: u8,
+        points: u8,
+        name: u8,
+        version: u8,
+        scope: u8,
+        flag: bool,
     },
     TakeAutoIncrement {
         table: u64,
@@ -137,8 +155,9 @@ fn state() -> impl Strategy<Value = SyncState> {
 fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
         AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
-        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Promote, RecordDecision,
-        RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement, WriteReference,
+        Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Policy, Promote,
+        RecordDecision, RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement,
+        WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
     let at_least = prop_oneof![0_u64..20, Just(u64::MAX)];
@@ -171,8 +190,15 @@ fn simple() -> impl Strategy<Value = Intent> {
             .prop_map(|(database, name, lenient)| DropTable { database, name, lenient }),
         2 => (0_usize..6, 0_usize..5).prop_map(|(name, value)| SetVariable { name, value }),
         1 => (0_u8..3).prop_map(SetPassword),
-        1 => (0_u8..3, any::<bool>()).prop_map(|(name, big)| InstallPolicy { name, big }),
-        1 => (0_u8..3, 0_u8..3).prop_map(|(points, name)| BindPolicy { points, name }),
+        2 => (0_u8..3, 0_u8..4, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
+            |(name, version, replace, big)| InstallPolicy { name, version, replace, big }
+        ),
+        3 => (0_u8..3, 0_u8..3, 0_u8..4, 0_u8..6, any::<bool>()).prop_map(
+            |(points, name, version, scope, shadow)| BindPolicy { points, name, version, scope, shadow }
+        ),
+        3 => (0_u8..6, 0_u8..3, 0_u8..3, 0_u8..4, 0_u8..6, any::<bool>()).prop_map(
+            |(what, points, name, version, scope, flag)| Policy { what, points, name, version, scope, flag }
+        ),
         2 => (0_u64..5, 0_u64..9, at_least)
             .prop_map(|(table, count, at_least)| TakeAutoIncrement { table, count, at_least }),
         3 => (0_u64..5, few(), prop::collection::vec((0_u8..4, any::<bool>()), 0..3))
@@ -209,12 +235,35 @@ fn new_node(port: u16, leaf: bool, group: u32) -> NewNode {
 }
 
 fn module(name: u8, bytes: usize) -> PolicyModule {
+    version(name, 0, bytes)
+}
+
+fn version(name: u8, version: u8, bytes: usize) -> PolicyModule {
     PolicyModule {
         name: format!("p{name}"),
-        version: "1".into(),
-        hash: "0123456789abcdef".into(),
+        version: version.to_string(),
+        hash: hash(name, version),
         decision_points: vec!["detection".into(), "promotion".into()],
         bytes: Blob::from(vec![0; bytes]),
+        signature: None,
+    }
+}
+
+fn hash(name: u8, version: u8) -> String {
+    format!("0123456789ab{name:02x}{version:02x}")
+}
+
+/// One decision point that modules answer, two of them, or one more that they do not.
+fn points(last: u8) -> Vec<String> {
+    ["detection", "promotion", "cooking"][..=usize::from(last)].iter().map(|point| (*point).into()).collect()
+}
+
+/// The cluster, databases and groups, also some that are not there.
+fn scope(number: u8) -> BindingScope {
+    match number {
+        0 | 1 => BindingScope::Cluster,
+        2 | 3 => BindingScope::Database(DatabaseId(u64::from(number) - 1)),
+        _ => BindingScope::Group(u32::from(number) - 2),
     }
 }
 
@@ -230,6 +279,7 @@ fn decision() -> Decision {
         policy: "classic".into(),
         hash: String::new(),
         input: "{}".into(),
+        answer: String::new(),
         fuel: 1,
         micros: 1,
         fallback: String::new(),
@@ -354,17 +404,36 @@ impl Intent {
                 user: format!("u{user}"),
                 password_hash: (*user > 0).then_some([*user; 20]),
             },
-            Self::InstallPolicy { name, big } => {
-                Command::InstallPolicy(module(*name, if *big { POLICY_BYTES_MAX + 1 } else { 3 }))
-            }
-            Self::BindPolicy { points, name } => Command::BindPolicy {
-                decision_points: ["detection", "promotion", "cooking"][..=usize::from(*points)]
-                    .iter()
-                    .map(|point| (*point).into())
-                    .collect(),
-                policy: format!("p{name}"),
-                settings: BTreeMap::from([("miss_limit".into(), "7".into())]),
+            Self::InstallPolicy { name, version: of, replace, big } => Command::InstallPolicy {
+                module: version(*name, *of, if *big { POLICY_BYTES_MAX + 1 } else { 3 }),
+                replace: *replace,
             },
+            Self::BindPolicy { points: last, name, version, scope: of, shadow } => {
+                Command::BindPolicy(NewBinding {
+                    scope: scope(*of),
+                    shadow: *shadow,
+                    ..NewBinding::of_cluster(
+                        points(*last),
+                        format!("p{name}"),
+                        hash(*name, *version),
+                        BTreeMap::from([("miss_limit".into(), "7".into())]),
+                    )
+                })
+            }
+            Self::Policy { what, points: last, name, version, scope: of, flag } => {
+                let (decision_points, scope) = (points(*last), scope(*of));
+                match what {
+                    0 => Command::DropPolicy { name: format!("p{name}"), if_exists: *flag },
+                    1 => Command::UnbindPolicy { decision_points, scope, shadow: *flag },
+                    2 => Command::RollbackPolicy { decision_points, scope },
+                    3 => Command::QuarantinePolicy { hash: hash(*name, *version), reason: "traps".into() },
+                    4 => Command::ReleasePolicy { name: format!("p{name}") },
+                    _ => Command::MarkMaintenance {
+                        node: NodeId((*version).into()),
+                        until_ms: flag.then(|| catalog.index().0 + u64::from(*of)),
+                    },
+                }
+            }
             Self::TakeAutoIncrement { table, count, at_least } => {
                 Command::TakeAutoIncrement { table: TableId(*table), count: *count, at_least: *at_least }
             }
@@ -506,6 +575,28 @@ impl Kept {
     }
 }
 
+/// What is bound is there, and binds what it was: bytes, not names.
+fn check_policies(catalog: &Catalog) {
+    for binding in catalog.bindings() {
+        let modules = std::iter::once(binding.module()).chain(binding.previous.iter().cloned());
+        for bound in modules {
+            let module = catalog.module(&bound.hash).expect("what is bound, or was, is kept");
+            assert_eq!(module.name, bound.policy);
+            assert!(module.decision_points.contains(&binding.decision_point));
+        }
+        assert!(binding.previous.len() <= POLICY_BINDINGS_KEPT);
+        if let BindingScope::Database(id) = binding.scope {
+            assert!(
+                catalog.databases().any(|database| database.id == id),
+                "{binding:?} outlived its database"
+            );
+        }
+    }
+    let of_names: usize =
+        catalog.policies().map(|module| catalog.policy_versions(&module.name).count()).sum();
+    assert_eq!(of_names, catalog.modules().count(), "each module is a version of its policy");
+}
+
 /// What a step must not have done.
 fn check_step(
     before: &Catalog,
@@ -521,6 +612,7 @@ fn check_step(
         };
         assert_eq!(of_others(before), of_others(after), "refused, and yet something changed: {command:?}");
     }
+    check_policies(after);
     for partition in after.partitions() {
         for node in partition.instances() {
             // A primary's leaf may have been removed: then an operator has to say who else is.
@@ -659,8 +751,12 @@ fn a_cluster_is_founded_as_a_whole_or_not_at_all() {
         bindings: vec![("detection".into(), "p0".into()), (point.into(), policy.into())],
     };
     let good = || vec![module(0, 3)];
+    let same = PolicyModule { hash: hash(0, 0), ..module(1, 3) };
+    let many = (0..=POLICIES_MAX).map(|name| module(name as u8, 3)).collect();
     for bad in [
         found(vec![module(0, 3), module(1, POLICY_BYTES_MAX + 1)], "promotion", "p0"),
+        found(vec![module(0, 3), same], "promotion", "p0"),
+        found(many, "promotion", "p0"),
         found(good(), "promotion", "nobody"),
         found(good(), "cooking", "p0"),
     ] {
@@ -670,6 +766,50 @@ fn a_cluster_is_founded_as_a_whole_or_not_at_all() {
         let again = found(good(), "promotion", "p0");
         assert!(kept.apply(None, again).outcome.is_ok(), "it can be tried again");
     }
+}
+
+#[test]
+fn policies_are_bounded_and_what_is_bound_is_kept() {
+    let mut kept = Kept::founded();
+    let install = |name, of| Command::InstallPolicy { module: version(name, of, 3), replace: true };
+    let bind = |of| {
+        let hash = hash(0, of);
+        Command::BindPolicy(NewBinding::of_cluster(points(0), "p0".into(), hash, BTreeMap::new()))
+    };
+    let last = (POLICY_VERSIONS_KEPT + POLICY_BINDINGS_KEPT) as u8 + 10;
+    for of in 1..=last {
+        kept.apply(None, install(0, of)).outcome.expect("another version");
+    }
+    let versions =
+        |kept: &Kept| kept.catalog.policy_versions("p0").map(|m| m.version.clone()).collect::<Vec<_>>();
+    let newest = |count: usize| (last + 1 - count as u8..=last).map(|of| of.to_string()).collect::<Vec<_>>();
+    // Version 0 is bound.
+    let mut wanted = newest(POLICY_VERSIONS_KEPT - 1);
+    wanted.insert(0, "0".into());
+    assert_eq!(versions(&kept), wanted);
+    for of in last..last + 20 {
+        kept.apply(None, install(0, of)).outcome.expect("another version");
+        kept.apply(None, bind(of)).outcome.expect("it is there");
+    }
+    let detection = kept.catalog.binding("detection").expect("it is bound");
+    assert_eq!(detection.previous.len(), POLICY_BINDINGS_KEPT);
+    assert_eq!(versions(&kept).len(), POLICY_BINDINGS_KEPT + 1);
+    for name in 2..POLICIES_MAX as u8 {
+        kept.apply(None, install(name, 0)).outcome.expect("there is room");
+    }
+    assert!(matches!(kept.apply(None, install(200, 0)).outcome, Err(Rejection::Limit(_))));
+    for of in 0..QUARANTINES_KEPT + 10 {
+        let of = (of % 250) as u8;
+        let name = if of < 125 { 2 } else { 3 };
+        kept.apply(None, install(name, of)).outcome.expect("another version");
+        let hash = hash(name, of);
+        kept.apply(None, Command::QuarantinePolicy { hash, reason: "traps".into() })
+            .outcome
+            .expect("it is there");
+    }
+    assert!(kept.catalog.quarantines().count() <= QUARANTINES_KEPT);
+    check_policies(&kept.catalog);
+    assert_eq!(kept.disk, rows(&kept.catalog));
 }
 
 /// S12: an attempt that came too late is no outcome of its statement; what it is computed to next is.

@@ -2,19 +2,19 @@
 //!
 //! Printed is the answer to each, every event that it left, and every partition that it changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use baton_catalog::{
-    Catalog, Command, Entry, InstancePlacement, NewNode, NewStep, Partition, PlanAction, PlanKind, Reply,
-    RowKey, StepStatus,
+    BindingScope, Catalog, Command, Entry, InstancePlacement, NewBinding, NewNode, NewStep, Partition,
+    PlanAction, PlanKind, PolicyModule, PolicySignature, Reply, RowKey, StepStatus,
 };
 use baton_model::{
-    AggregatorRole, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch, Incarnation,
-    NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId, TableKind,
-    TableSchema,
+    AggregatorRole, Blob, CatalogIndex, ClusterId, Column, ColumnType, DatabaseId, Durability, Epoch,
+    Incarnation, NodeId, NodeRole, PartitionId, ReplicationMode, StatementId, StoreId, SyncState, TableId,
+    TableKind, TableSchema,
 };
 use goldenscript::{ArgumentConsumer, Context, Runner};
 
@@ -224,6 +224,83 @@ impl Runner for Story {
                     .collect();
                 return Ok(format!("visible {visible:?}\non the way {hidden:?}\ntables {tables:?}\n"));
             }
+            // install swift 2 [replace] [signed] : version 2 of swift, whose hash is `swift-2`.
+            "install" => {
+                let name = args.next_pos().ok_or("which policy?")?.to_owned();
+                let version = args.next_pos().ok_or("which version?")?.to_owned();
+                let words: Vec<_> = std::iter::from_fn(|| args.next_pos()).collect();
+                let signature = PolicySignature { key: "k".into(), signature: "s".into() };
+                let module = PolicyModule {
+                    hash: format!("{name}-{version}"),
+                    name,
+                    version,
+                    decision_points: vec!["detection".into(), "promotion".into()],
+                    bytes: Blob::new(&[]),
+                    signature: words.contains(&"signed").then_some(signature),
+                };
+                Command::InstallPolicy { module, replace: words.contains(&"replace") }
+            }
+            // drop-policy swift [if-exists]
+            "drop-policy" => Command::DropPolicy {
+                name: args.next_pos().ok_or("which policy?")?.to_owned(),
+                if_exists: args.next_pos().is_some(),
+            },
+            // bind detection promotion to=swift-2 [group=1] [database=1] [shadow=yes] [limit=5]
+            "bind" => {
+                let scope = scope(&mut args)?;
+                let hash = args.take_key("to").ok_or("to which module?")?.to_owned();
+                let policy = hash.split('-').next().unwrap_or_default().to_owned();
+                let settings = args.take_key("limit").map(|value| ("limit".into(), value.into()));
+                let settings = BTreeMap::from_iter(settings);
+                let shadow = args.take_key("shadow").is_some();
+                let report = args.take_key("report").map(str::to_owned);
+                let points = points(&mut args);
+                let binding = NewBinding::of_cluster(points, policy, hash, settings);
+                Command::BindPolicy(NewBinding { scope, shadow, report, ..binding })
+            }
+            "unbind" => Command::UnbindPolicy {
+                scope: scope(&mut args)?,
+                shadow: args.take_key("shadow").is_some(),
+                decision_points: points(&mut args),
+            },
+            "rollback" => {
+                Command::RollbackPolicy { scope: scope(&mut args)?, decision_points: points(&mut args) }
+            }
+            "quarantine" => Command::QuarantinePolicy {
+                hash: args.next_pos().ok_or("which module?")?.to_owned(),
+                reason: "it traps".into(),
+            },
+            "release" => Command::ReleasePolicy { name: args.next_pos().ok_or("which policy?")?.to_owned() },
+            // maintain n2 for=60000 : milliseconds from now on; without, it has ended.
+            "maintain" => Command::MarkMaintenance {
+                until_ms: number(&mut args, "for")?.map(|ms| self.catalog.index().0 + 1 + ms),
+                node: node(&mut args)?,
+            },
+            // policies : the versions of each, and what is bound.
+            "policies" => {
+                args.reject_next()?;
+                let mut text = String::new();
+                for module in self.catalog.policies() {
+                    let of = self.catalog.policy_versions(&module.name);
+                    let hashes: Vec<&str> = of.map(|module| module.hash.as_str()).collect();
+                    writeln!(text, "{} [{}]", module.name, hashes.join(", "))?;
+                }
+                for binding in self.catalog.bindings() {
+                    let mode = if binding.shadow { "shadow" } else { "active" };
+                    let scope = self.catalog.scope_text(binding.scope);
+                    let before: Vec<&str> = binding.previous.iter().map(|old| old.hash.as_str()).collect();
+                    writeln!(
+                        text,
+                        "{}{scope} {mode}: {} {:?} report {:?} before [{}]",
+                        binding.decision_point,
+                        binding.hash,
+                        binding.settings,
+                        binding.report,
+                        before.join(", ")
+                    )?;
+                }
+                return Ok(text);
+            }
             name => return Err(format!("unknown command {name}").into()),
         };
         args.reject_next()?;
@@ -318,6 +395,16 @@ fn table() -> TableSchema {
 
 fn database(args: &mut ArgumentConsumer<'_>) -> Result<DatabaseId, Box<dyn Error>> {
     Ok(DatabaseId(args.next_pos().ok_or("which database?")?.parse()?))
+}
+
+fn scope(args: &mut ArgumentConsumer<'_>) -> Result<BindingScope, Box<dyn Error>> {
+    let database = number(args, "database")?.map(|id| BindingScope::Database(DatabaseId(id)));
+    let group = number(args, "group")?.map(|group| BindingScope::Group(group as u32));
+    Ok(database.or(group).unwrap_or(BindingScope::Cluster))
+}
+
+fn points(args: &mut ArgumentConsumer<'_>) -> Vec<String> {
+    std::iter::from_fn(|| args.next_pos().map(str::to_owned)).collect()
 }
 
 fn found() -> Command {

@@ -35,7 +35,7 @@ impl Known {
     pub fn of(catalog: &Catalog, wall_ms: u64) -> Self {
         let entry = |node: &Node| {
             let group = node.availability_group.unwrap_or(0);
-            (node.id, Entry { group, maintained_until_ms: maintained_until_ms(node) })
+            (node.id, Entry { group, maintained_until_ms: node.maintenance_until_ms.unwrap_or(0) })
         };
         Self { wall_ms, nodes: Arc::new(catalog.nodes().map(entry).collect()) }
     }
@@ -44,11 +44,6 @@ impl Known {
         let entry = self.nodes.get(&node).copied().unwrap_or_default();
         (entry.group, entry.maintained_until_ms > self.wall_ms)
     }
-}
-
-/// Until when a node is marked as being worked on, by the wall clock in milliseconds; 0 if it is not.
-pub(crate) fn maintained_until_ms(_node: &Node) -> u64 {
-    0
 }
 
 /// What a node says of itself, as a policy is told it.

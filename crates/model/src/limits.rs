@@ -100,6 +100,21 @@ pub const DECISIONS_KEPT: usize = 512;
 pub const PLAN_STEPS_MAX: usize = 8 * PARTITIONS_MAX as usize;
 /// Bytes of a policy component, at most.
 pub const POLICY_BYTES_MAX: usize = 1 << 20;
+/// Names of policies that the catalog keeps, at most.
+pub const POLICIES_MAX: usize = 64;
+/// Versions of one policy that the catalog keeps, the current one among them, beside those that are bound or that a
+/// rollback may come back to.
+pub const POLICY_VERSIONS_KEPT: usize = 8;
+/// Bindings of policies, for all decision points and scopes and with those that are only asked beside, at most.
+pub const POLICY_BINDINGS_MAX: usize = 256;
+/// Earlier bindings that are kept of each, for rollbacks.
+pub const POLICY_BINDINGS_KEPT: usize = 8;
+/// Modules in quarantine that the catalog remembers.
+pub const QUARANTINES_KEPT: usize = 256;
+/// Keys that policies may be signed by, at most.
+pub const POLICY_KEYS_MAX: usize = 16;
+/// Milliseconds for which a node may be marked as under maintenance, at most.
+pub const MAINTENANCE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 /// Entries of the control group's log after which a snapshot is made and the log is cut.
 pub const CONTROL_LOG_ENTRIES_MAX: u64 = 20_000;
 /// Auto-increment values that an aggregator takes from the catalog at once.

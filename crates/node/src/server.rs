@@ -151,6 +151,7 @@ impl Server {
             Request::DropOrphan { partition, index } => {
                 Response::OrphanDropped(self.leaf()?.drop_orphan(partition, index).await)
             }
+            Request::BoundIndex => Response::BoundIndex(self.aggregator()?.bound_index()),
             Request::CatalogIndex => {
                 let catalog = self.aggregator()?.current_catalog().await;
                 Response::CatalogIndex(catalog.ok().map(|catalog| catalog.index()))

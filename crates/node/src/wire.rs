@@ -89,6 +89,8 @@ pub enum Request {
         /// The catalog that says so.
         index: CatalogIndex,
     },
+    /// To an aggregator: by which catalog's bindings of policies do you decide?
+    BoundIndex,
 }
 
 /// A primary is to hand over.
@@ -369,6 +371,8 @@ pub enum Response {
     Drained(Result<Lsn, String>),
     /// To [`Request::DropOrphan`]: it is gone, or why not.
     OrphanDropped(Result<(), String>),
+    /// To [`Request::BoundIndex`]: by those of this catalog.
+    BoundIndex(CatalogIndex),
 }
 
 /// A question whose answer is a stream.

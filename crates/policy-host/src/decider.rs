@@ -105,10 +105,16 @@ impl Decider {
         self.bindings.load_full()
     }
 
-    /// The policies that were quarantined here since this was asked last, to be told to the cluster.
+    /// The policies that are in quarantine here and of which the cluster was not told.
     #[must_use]
-    pub fn take_quarantined(&self) -> Vec<Quarantined> {
-        std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner).untold)
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).untold.clone()
+    }
+
+    /// The cluster was told: from the next [`Decider::rebind`] on, it says what is in quarantine.
+    pub fn told(&self, hash: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.untold.retain(|one| one.hash != hash);
     }
 
     /// What the policies that are asked beside would have decided otherwise.

@@ -19,6 +19,7 @@ mod host;
 mod module;
 mod sandbox;
 mod shadow;
+pub mod signature;
 
 pub use binding::{Binding, Bindings, BoundFor};
 pub use builtin::{BUILTINS, Builtin};

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use baton_policy_build::BuildError;
+use baton_policy_host::signature::SignatureError;
 use baton_policy_host::{CallError, HostError, LoadError, SettingsError};
 use thiserror::Error;
 
@@ -57,6 +58,38 @@ pub enum PolicyToolError {
     /// The settings are refused.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] SignatureError),
+    /// A file has no key or signature, or not for this component.
+    #[error("{path}: {why}; `baton policy keygen` makes keys, `baton policy sign` signatures")]
+    BadSignature {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The password is not where it was said to be.
+    #[error("the environment has no variable {0} with a password: set it, or leave --password-env out")]
+    NoPassword(String),
+    /// No aggregator carried it out.
+    #[error("{address} cannot be asked: {why}; is this the SQL port of an aggregator that runs?")]
+    Unreachable {
+        /// Its `host:port`.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The cluster says no.
+    #[error("{address} refused it ({code}): {why}")]
+    Refused {
+        /// Its `host:port`.
+        address: String,
+        /// The number of the error.
+        code: u16,
+        /// Why, and what to do.
+        why: String,
+    },
     /// A setting is not written as one.
     #[error("'{0}' is no setting: write NAME=VALUE")]
     BadSetting(String),

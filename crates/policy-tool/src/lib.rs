@@ -1,7 +1,8 @@
 //! The author's tool. `baton policy` begins a policy, builds it, tests it, looks into it, asks it, and replays with it
 //! what a cluster has recorded; `baton sim` plays it in a library of faults.
 //!
-//! It needs no cluster. What it runs, it runs in the sandbox of the nodes, with the same limits.
+//! For that it needs no cluster: what it runs, it runs in the sandbox of the nodes, with the same limits. It signs
+//! components as well, and installs, activates and takes them back on a cluster.
 //!
 //! * Results are on the standard output, progress on the standard error; with `--json` the result is one JSON object.
 //! * Exit codes: 0 if it was done; 1 if not, if a test failed, or if a component did not repeat its own decisions; 2 for a
@@ -10,6 +11,7 @@
 mod ask;
 mod bench;
 mod build;
+mod cluster;
 mod error;
 mod fuel;
 mod html;
@@ -20,6 +22,7 @@ mod replay;
 mod report;
 mod run;
 mod sandboxed;
+mod sign;
 mod sim;
 mod test;
 
@@ -32,6 +35,7 @@ use clap::{Args, Subcommand};
 pub use error::PolicyToolError;
 pub use sim::{SimArgs, sim};
 
+use cluster::{Login, Place};
 use report::Report;
 
 /// `baton policy`.
@@ -117,6 +121,57 @@ enum PolicyCommand {
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         calls: u32,
     },
+    /// Make a key to sign policies with; nobody else may read its file
+    Keygen {
+        /// The file of the secret key; it must not be there yet
+        file: PathBuf,
+    },
+    /// Vouch for a component: writes COMPONENT.sig
+    Sign {
+        /// The component
+        component: PathBuf,
+        /// The file of the secret key, as keygen made it
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Install a component on a cluster; it decides nothing by that
+    Install {
+        /// The component
+        component: PathBuf,
+        /// Who vouches for it; COMPONENT.sig if that is there
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
+        /// Put it beside the versions of that name that are there
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Let an installed policy decide
+    Activate {
+        /// Its name
+        name: String,
+        /// How the hash of its version begins; the current one without
+        #[arg(long, value_name = "PREFIX")]
+        version: Option<String>,
+        /// A setting; may be given more than once
+        #[arg(long = "with", value_name = "NAME=VALUE")]
+        with: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+        /// What `baton sim --json` printed of it
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Let decide what decided before
+    Rollback {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        login: Login,
+    },
     /// Decide again what was recorded, and show what would have been decided otherwise
     Replay {
         /// What was recorded: JSON lines, each a view with whatever else was recorded with it
@@ -151,6 +206,15 @@ pub fn run(args: PolicyArgs) -> ExitCode {
         PolicyCommand::Bench { policy, input, nodes, calls } => {
             bench::bench(&report, &policy, input.as_deref(), nodes, calls)
         }
+        PolicyCommand::Keygen { file } => sign::keygen(&report, &file),
+        PolicyCommand::Sign { component, key } => sign::sign(&report, &component, &key),
+        PolicyCommand::Install { component, signature, replace, login } => {
+            cluster::install(&report, &component, signature, replace, &login)
+        }
+        PolicyCommand::Activate { name, version, with, place, report: lab, login } => {
+            cluster::activate(&report, &name, version.as_deref(), &with, &place, lab.as_deref(), &login)
+        }
+        PolicyCommand::Rollback { place, login } => cluster::rollback(&report, &place, &login),
         PolicyCommand::Replay { records, policy, with, show } => {
             replay::replay(&report, &records, &policy, &with, show)
         }

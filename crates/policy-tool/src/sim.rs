@@ -229,18 +229,24 @@ fn seeds(args: &SimArgs, scenario: &Scenario, played: &Sandboxed, settings: &Set
 
 // ---- what is told
 
+/// What `policy_gate` reads as well: `seeds`, `whole_library`, and of each policy `hash` and `passed`.
 #[derive(Serialize)]
 struct Told<'a> {
     seeds: u64,
     first: u64,
     held: bool,
+    /// Whether all scenarios that come with Baton were played.
+    whole_library: bool,
     policies: Vec<ToldLab<'a>>,
 }
 
 #[derive(Serialize)]
 struct ToldLab<'a> {
     policy: &'a str,
-    sha256: &'a str,
+    /// SHA-256 of the component, as 64 hexadecimal digits.
+    hash: &'a str,
+    /// Whether no rule was broken, and the cluster came to rest in time after each scenario.
+    passed: bool,
     /// Decisions that it could not make, and native classic did; and why not one of them.
     fallbacks: u64,
     fallback: Option<&'a str>,
@@ -289,12 +295,20 @@ fn told<'a>(args: &SimArgs, scenarios: &'a [Scenario], labs: &'a [Lab], held: bo
     };
     let lab = |lab: &'a Lab| ToldLab {
         policy: &lab.policy,
-        sha256: &lab.hash,
+        hash: &lab.hash,
+        passed: lab.rows.iter().all(|row| row.broken.is_empty() && row.restless == 0),
         fallbacks: lab.failed,
         fallback: lab.why.as_deref(),
         scenarios: lab.rows.iter().zip(scenarios).map(row).collect(),
     };
-    Told { seeds: args.seeds, first: args.first, held, policies: labs.iter().map(lab).collect() }
+    let whole_library = args.only.is_empty() && (args.library || args.scenario.is_empty());
+    Told {
+        seeds: args.seeds,
+        first: args.first,
+        held,
+        whole_library,
+        policies: labs.iter().map(lab).collect(),
+    }
 }
 
 /// Seconds of a number of milliseconds, or that there is none.

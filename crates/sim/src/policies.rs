@@ -51,11 +51,18 @@ impl Shelf {
         let module = |name: &String| PolicyModule {
             name: name.clone(),
             version: "native".to_owned(),
-            hash: format!("native {name}"),
+            hash: Self::hash(name),
             decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
             bytes: Blob::new(&[]),
+            signature: None,
         };
         self.0.keys().map(module).collect()
+    }
+
+    /// The hash of a module of [`Shelf::modules`].
+    #[must_use]
+    pub fn hash(name: &str) -> String {
+        format!("native {name}")
     }
 
     /// Who decides, as a catalog says.

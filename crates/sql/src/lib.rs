@@ -23,6 +23,7 @@ mod leaf;
 pub mod limits;
 mod maintenance;
 mod parse;
+mod policy;
 mod read;
 mod session;
 mod show;
@@ -37,6 +38,7 @@ pub use expression::Expression;
 pub use leaf::{Change, ChangeProgram, CompiledChange, LeafScan, ScanRequest};
 pub use maintenance::{Maintenance, PartitionName};
 pub use parse::{parameter_count, parse, substitute};
+pub use policy::{PolicyScope, PolicyStatement, WantedPolicy};
 pub use read::{
     BatchStream, PointGet, ReadPlan, Scanner, action_name, columns_of, execute_query, explain_query,
     plan_read,
@@ -44,6 +46,6 @@ pub use read::{
 pub use session::{ResultSet, Session};
 pub use show::answer_show;
 pub use statement::{
-    Address, Assigned, BackupStatement, ChangeStatement, ClusterStatement, Insert, Login, Place, Query,
-    SchemaStatement, Show, ShowFilter, Statement, TableName,
+    Address, Assigned, BackupStatement, ChangeStatement, ClusterStatement, Insert, Login, MaintenanceKind,
+    Place, Query, SchemaStatement, Show, ShowFilter, Statement, TableName,
 };

@@ -1,5 +1,7 @@
 //! The SHOWs that an aggregator answers from its catalog and its session.
 
+mod policies;
+
 use baton_catalog::Catalog;
 use baton_model::errors::SqlError;
 use baton_model::{ColumnType, Datum, Durability, SyncState, TableKind, TableSchema};
@@ -86,8 +88,10 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         }
         Show::Nothing { columns } => texts(columns, Vec::new()),
         Show::RebalanceStatus { database } => rebalance_status(database.as_deref(), &context)?,
-        Show::Policies => policies(catalog),
-        Show::PolicyBindings => policy_bindings(catalog),
+        Show::Policies => policies::modules(catalog),
+        Show::PolicyBindings => policies::bindings(catalog),
+        Show::PolicyDecision { id } => policies::decision(*id, catalog)?,
+        Show::Maintenance => policies::maintenance(&context),
         Show::PolicyDecisions { limit } => newest("MV_POLICY_DECISIONS", *limit, &context),
         Show::Events { limit } => newest("MV_EVENTS", *limit, &context),
         Show::Aggregators { .. }
@@ -95,6 +99,8 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
         | Show::ClusterStatus
         | Show::Partitions { .. }
         | Show::Plan(_)
+        | Show::ShadowReport
+        | Show::MaintenancePlan(_)
         | Show::Processlist
         | Show::TransactionOutcome { .. } => return Ok(None),
     }))
@@ -179,31 +185,6 @@ fn newest(table: &str, limit: Option<u64>, context: &Context<'_>) -> ResultSet {
     let older = result.rows.len().saturating_sub(wanted);
     result.rows.drain(..older);
     result
-}
-
-fn policies(catalog: &Catalog) -> ResultSet {
-    let rows = catalog.policies().map(|module| {
-        let points = module.decision_points.join(", ");
-        let bytes = i64::try_from(module.bytes.len()).unwrap_or(i64::MAX);
-        vec![text(&module.name), text(&module.version), text(points), Datum::Int(bytes), text(&module.hash)]
-    });
-    let columns =
-        [("Policy", TEXT), ("Version", TEXT), ("Decision_Points", TEXT), ("Bytes", NUMBER), ("Hash", TEXT)];
-    answer(&columns, rows.collect())
-}
-
-fn policy_bindings(catalog: &Catalog) -> ResultSet {
-    let rows = catalog.bindings().map(|binding| {
-        let settings: Vec<String> =
-            binding.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        vec![
-            text(&binding.decision_point),
-            text(&binding.policy),
-            text(settings.join(", ")),
-            text(&binding.hash),
-        ]
-    });
-    texts(&["Decision_Point", "Policy", "Settings", "Hash"], rows.collect())
 }
 
 /// The rows that a filter lets through.

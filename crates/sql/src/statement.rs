@@ -3,12 +3,11 @@
 //! Names of databases and tables stand as they were written; what they mean is looked up when a statement is bound.
 //! Not here: whether a statement makes sense. That needs a catalog.
 
-use std::collections::BTreeMap;
-
 use baton_model::{ArchivePlace, Durability, ReplicationMode, TableSchema};
 use datafusion::sql::sqlparser::ast;
 
 use crate::maintenance::Maintenance;
+use crate::policy::PolicyStatement;
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,15 +109,6 @@ pub enum ClusterStatement {
     },
     /// `PROMOTE AGGREGATOR 'host':port TO MASTER`.
     PromoteAggregator(Address),
-    /// `SET POLICY point | ALL = name [WITH (key = value, …)]`.
-    SetPolicy {
-        /// The decision point in lower case; None is ALL.
-        decision_point: Option<String>,
-        /// The name of the module.
-        policy: String,
-        /// The settings.
-        settings: BTreeMap<String, String>,
-    },
     /// `SET PASSWORD …`, `ALTER USER … IDENTIFIED BY …`, `CREATE USER [IF NOT EXISTS] … IDENTIFIED BY …`.
     SetPassword {
         /// The user; None is the session's own.
@@ -128,6 +118,8 @@ pub enum ClusterStatement {
     },
     /// What an operator asks for about leaves, instances and their placement.
     Maintenance(Maintenance),
+    /// What an operator asks for about policies.
+    Policy(PolicyStatement),
 }
 
 /// A statement about databases and tables.
@@ -299,6 +291,17 @@ pub struct ShowFilter {
     pub(crate) condition: Option<Box<ast::Expr>>,
 }
 
+/// What is to be done with all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaintenanceKind {
+    /// Every node is stopped and started again, and the cluster goes on serving.
+    Restart,
+    /// The whole cluster is stopped.
+    Stop,
+    /// The whole cluster is started.
+    Start,
+}
+
 /// SHOW and DESCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Show {
@@ -334,6 +337,17 @@ pub enum Show {
         /// The newest n only.
         limit: Option<u64>,
     },
+    /// `EXPLAIN POLICY DECISION id`.
+    PolicyDecision {
+        /// Its id.
+        id: u64,
+    },
+    /// `SHOW SHADOW REPORT`.
+    ShadowReport,
+    /// `SHOW MAINTENANCE`.
+    Maintenance,
+    /// `EXPLAIN MAINTENANCE {RESTART | STOP | START}`.
+    MaintenancePlan(MaintenanceKind),
     /// `SHOW EVENTS [LIMIT n]`.
     Events {
         /// The newest n only.

@@ -190,6 +190,16 @@ async fn what_an_author_mistypes_is_named() -> Result<()> {
             format!("baton policy replay no.json --policy {classic}"),
             "1 lines cannot be read and were passed over",
         ),
+        ("baton policy keygen taken".to_owned(), "taken is there already"),
+        (format!("baton policy sign {classic} --key no.json"), "no.json: this is no secret key"),
+        (format!("baton policy install {classic} --signature no.json"), "no.json: missing field"),
+        (format!("baton policy install {classic} --port 1"), "127.0.0.1:1 cannot be asked"),
+        (
+            "baton policy activate mine --point all --password-env NO_PASSWORD".to_owned(),
+            "the environment has no variable NO_PASSWORD",
+        ),
+        ("baton policy activate mine --point all --with speed".to_owned(), "'speed' is no setting"),
+        ("baton policy rollback --point all --for-group 3".to_owned(), "3 is not in 1..=2"),
         (
             "baton sim --scenario no.scenario".to_owned(),
             "no.scenario is no scenario: line 1: 'slay' is no deed",

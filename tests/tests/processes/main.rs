@@ -13,6 +13,7 @@ mod copies;
 mod degrade;
 mod growth;
 mod operator;
+mod policies;
 mod promises;
 mod restart;
 mod sql;

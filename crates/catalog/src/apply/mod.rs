@@ -133,10 +133,18 @@ impl Step<'_> {
                 self.catalog.users.insert(user.clone(), record);
                 self.done()
             }
-            Command::InstallPolicy(module) => self.install_policy(module),
-            Command::BindPolicy { decision_points, policy, settings } => {
-                self.bind_policy(decision_points, policy, settings)
+            Command::InstallPolicy { module, replace } => self.install_policy(module, *replace),
+            Command::DropPolicy { name, if_exists } => self.drop_policy(name, *if_exists),
+            Command::BindPolicy(binding) => self.bind_policy(binding),
+            Command::UnbindPolicy { decision_points, scope, shadow } => {
+                self.unbind_policy(decision_points, *scope, *shadow)
             }
+            Command::RollbackPolicy { decision_points, scope } => {
+                self.roll_policy_back(decision_points, *scope)
+            }
+            Command::QuarantinePolicy { hash, reason } => self.quarantine_policy(hash, reason),
+            Command::ReleasePolicy { name } => self.release_policy(name),
+            Command::MarkMaintenance { node, until_ms } => self.mark_maintenance(*node, *until_ms),
             Command::TakeAutoIncrement { table, count, at_least } => {
                 self.take_auto_increment(*table, *count, *at_least)
             }

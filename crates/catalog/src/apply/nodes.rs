@@ -1,5 +1,7 @@
 //! Nodes: joining, leaving, failing, returning.
 
+use std::collections::BTreeMap;
+
 use baton_model::{
     AggregatorRole, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, NodeState, PartitionId, StoreId,
     SyncState, mutated,
@@ -7,7 +9,7 @@ use baton_model::{
 
 use super::Step;
 use super::policies::check_policies;
-use crate::command::NewNode;
+use crate::command::{NewBinding, NewNode};
 use crate::objects::{Node, PolicyModule, Severity, User, event_type};
 use crate::outcome::{Outcome, Rejection};
 use crate::row::RowKey;
@@ -31,10 +33,12 @@ impl Step<'_> {
         self.changed.insert(RowKey::User("root".into()));
         self.add_node(node)?;
         for module in policies {
-            self.install_policy(module)?;
+            self.install_policy(module, true)?;
         }
         for (point, policy) in bindings {
-            self.bind_policy(std::slice::from_ref(point), policy, &std::collections::BTreeMap::new())?;
+            let hash = self.catalog.policy(policy).map(|module| module.hash.clone()).unwrap_or_default();
+            let points = vec![point.clone()];
+            self.bind_policy(&NewBinding::of_cluster(points, policy.clone(), hash, BTreeMap::new()))?;
         }
         self.done()
     }
@@ -63,6 +67,7 @@ impl Step<'_> {
             incarnation: new.incarnation,
             store: new.store,
             offline_at: CatalogIndex(0),
+            maintenance_until_ms: None,
         };
         let kind = if leaf { event_type::LEAF_ADD } else { event_type::AGGREGATOR_ADD };
         self.event(Severity::Notice, kind, Some(id), format!("{} added as {id}", node.address()));

@@ -92,6 +92,7 @@ impl Step<'_> {
     }
 
     pub(super) fn forget_database(&mut self, id: DatabaseId) {
+        self.forget_bindings_of(id);
         let tables: Vec<TableId> = self.catalog.tables(id).map(|table| table.schema.id).collect();
         for table in tables {
             self.forget_table(table);

@@ -87,6 +87,7 @@ pub(super) fn record<Q: Sandboxed>(
         policy: decision.module.clone(),
         hash: decision.hash.clone(),
         input: json(serde_json::to_string(question)),
+        answer: json(serde_json::to_string(&decision.verdict)),
         fuel: decision.stats.fuel,
         micros: decision.stats.micros,
         fallback: decision.fallback.clone().unwrap_or_default(),

@@ -1,6 +1,5 @@
-//! Statements about the cluster itself: founding it, members, hand-over, policies, passwords.
+//! Statements about the cluster itself: founding it, members, hand-over, passwords.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +96,7 @@ impl Aggregator {
         if identity.cluster.is_some() && !is_half_done {
             return Err(refused("This node already belongs to a cluster"));
         }
-        let policies = self.builtin_policies()?;
+        let policies = self.builtin_policies().await?;
         let cluster = identity.cluster.unwrap_or_else(|| ClusterId(rand::random()));
         let rpc_address = format!("{host}:{}", config.rpc_port);
         let broken = |error: String| SqlError::new(ErrorCode::UnknownError, error);
@@ -137,28 +136,24 @@ impl Aggregator {
     }
 
     /// The modules that come with the binary.
-    fn builtin_policies(&self) -> Result<Vec<PolicyModule>, SqlError> {
-        baton_policy_host::BUILTINS
-            .iter()
-            .map(|builtin| {
-                let module = self.host.compile(builtin.bytes).map_err(|error| {
-                    let text = format!("the built-in policy {}: {error}", builtin.name);
-                    SqlError::new(ErrorCode::UnknownError, text)
-                })?;
-                Ok(PolicyModule {
-                    name: module.name().to_owned(),
-                    version: module.manifest().version.clone(),
-                    hash: module.hash().to_owned(),
-                    decision_points: module
-                        .manifest()
-                        .decision_points
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                    bytes: Blob::new(builtin.bytes),
-                })
-            })
-            .collect()
+    async fn builtin_policies(&self) -> Result<Vec<PolicyModule>, SqlError> {
+        let mut policies = Vec::new();
+        for builtin in &baton_policy_host::BUILTINS {
+            let hash = baton_policy_host::sha256_hex(builtin.bytes);
+            let module = self.modules.get(&hash, builtin.bytes).await.map_err(|error| {
+                let text = format!("the built-in policy {}: {error}", builtin.name);
+                SqlError::new(ErrorCode::UnknownError, text)
+            })?;
+            policies.push(PolicyModule {
+                name: module.name().to_owned(),
+                version: module.manifest().version.clone(),
+                hash,
+                decision_points: module.manifest().decision_points.iter().map(ToString::to_string).collect(),
+                bytes: Blob::new(builtin.bytes),
+                signature: None,
+            });
+        }
+        Ok(policies)
     }
 
     /// Executes a cluster statement as the master aggregator.
@@ -222,49 +217,13 @@ impl Aggregator {
             }
             ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
             ClusterStatement::Maintenance(statement) => self.execute_maintenance(id, statement).await,
-            ClusterStatement::SetPolicy { decision_point, policy, settings } => {
-                let decision_points = match decision_point {
-                    Some(point) => {
-                        let known: Result<DecisionPoint, _> = point.parse();
-                        known.map_err(|error| SqlError::new(ErrorCode::WrongArguments, error.to_string()))?;
-                        vec![point]
-                    }
-                    None => catalog.policy(&policy).map(|module| module.decision_points.clone()).ok_or_else(
-                        || SqlError::from(&baton_catalog::Rejection::NoSuchPolicy(policy.clone())),
-                    )?,
-                };
-                self.check_settings(catalog, &decision_points, &policy, &settings).await?;
-                self.commit(id, Command::BindPolicy { decision_points, policy, settings }).await
-            }
+            ClusterStatement::Policy(statement) => self.execute_policy(id, statement, catalog).await,
             ClusterStatement::SetPassword { user, password } => {
                 let password_hash = PasswordHash::of(&password).to_bytes();
                 let user = user.unwrap_or_else(|| request.user.clone());
                 self.commit(id, Command::SetPassword { user, password_hash }).await
             }
         }
-    }
-
-    /// A bad setting is refused here; it never reaches a decision.
-    async fn check_settings(
-        &self,
-        catalog: &Catalog,
-        decision_points: &[String],
-        policy: &str,
-        settings: &BTreeMap<String, String>,
-    ) -> Result<(), SqlError> {
-        let Some(stored) = catalog.policy(policy) else { return Ok(()) };
-        let (host, bytes, settings) = (self.host.clone(), stored.bytes.clone(), settings.clone());
-        let points: Vec<DecisionPoint> =
-            decision_points.iter().filter_map(|point| point.parse().ok()).collect();
-        let checked = tokio::task::spawn_blocking(move || {
-            let module = host.compile(&bytes).map_err(|error| error.to_string())?;
-            points
-                .into_iter()
-                .try_for_each(|point| module.check(point, &settings).map_err(|error| error.to_string()))
-        });
-        let checked = checked.await.map_err(|error| error.to_string()).and_then(|checked| checked);
-        checked
-            .map_err(|error| SqlError::new(ErrorCode::WrongArguments, format!("Policy '{policy}': {error}")))
     }
 
     fn aggregator_at(&self, catalog: &Catalog, address: &Address) -> Result<NodeId, SqlError> {

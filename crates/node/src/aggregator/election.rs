@@ -75,6 +75,7 @@ fn record(me: NodeId, catalog: &Catalog, call: Call, asked: Option<Record>) -> R
         policy: String::new(),
         hash: String::new(),
         input: String::new(),
+        answer: String::new(),
         fuel: 0,
         micros: 0,
         fallback: String::new(),

@@ -17,6 +17,7 @@ use baton_sql::{
 
 use super::Aggregator;
 use super::master::ProposalError;
+use super::policies::{TRUSTED_KEYS, check_trusted_keys};
 use super::route::LeafScanner;
 use super::supervisor::until;
 use crate::local_sql::node_variables;
@@ -130,6 +131,11 @@ impl Aggregator {
             Statement::Backup(backup) => self.execute_backup(id, backup).await,
             Statement::Schema(schema) => self.execute_schema(id, schema, &session, &catalog).await,
             Statement::SetGlobal(assignments) => {
+                for (name, value) in &assignments {
+                    if name.replace('-', "_").eq_ignore_ascii_case(TRUSTED_KEYS) {
+                        check_trusted_keys(value)?;
+                    }
+                }
                 let command = |(name, value)| Command::SetVariable { name, value };
                 self.commit(id, Command::Batch(assignments.into_iter().map(command).collect())).await
             }

@@ -10,21 +10,25 @@ mod degrade;
 mod election;
 mod execute;
 mod feed;
+mod gate;
 mod leases;
 mod long;
 mod maintenance;
 mod master;
 mod members;
+mod modules;
 mod orphans;
 mod outcome;
 mod patience;
 mod plans;
+mod policies;
 mod positions;
 mod reference;
 mod route;
 mod session;
 mod show;
 mod show_plans;
+mod show_policies;
 mod supervisor;
 mod switchover;
 mod transaction;
@@ -35,13 +39,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use baton_catalog::{Catalog, Decision as Record};
+use baton_catalog::Decision as Record;
 use baton_consensus::{ControlConfig, ControlGroup, RaftWire, Status, WireError};
 use baton_failover::{HeldBack, Known};
 use baton_model::limits::{DECISIONS_KEPT, HEARTBEAT_INTERVAL_MS};
 use baton_model::{NodeId, TransactionId};
-use baton_policy::DecisionPoint;
-use baton_policy_host::{Binding, Bindings, BoundFor, Decider, Module, PolicyHost};
+use baton_policy_host::{Decider, PolicyHost};
 use baton_transport::heartbeat::HeartbeatShell;
 use bytes::Bytes;
 use tokio::sync::{OnceCell, watch};
@@ -59,6 +62,7 @@ use asking::Reported;
 use auto_increment::AutoIncrement;
 use leases::Leases;
 use long::LongStatements;
+use modules::Modules;
 use positions::Positions;
 
 pub use feed::serve as serve_catalog;
@@ -70,7 +74,7 @@ pub struct Aggregator {
     pub context: Arc<Context>,
     /// Asks the bound policies.
     pub decider: Arc<Decider>,
-    host: PolicyHost,
+    modules: Modules,
     group: OnceCell<Arc<ControlGroup>>,
     group_status: watch::Sender<Status>,
     heartbeat: HeartbeatShell,
@@ -156,7 +160,7 @@ impl Aggregator {
         let aggregator = Arc::new(Self {
             context: Arc::clone(&context),
             decider,
-            host,
+            modules: Modules::new(host),
             group: OnceCell::new(),
             group_status: watch::Sender::new(Status::default()),
             heartbeat,
@@ -189,6 +193,8 @@ impl Aggregator {
         let shutdown = &context.shutdown;
         tripwire::spawn("the pinged nodes' keeper", shutdown, Arc::clone(&aggregator).follow_nodes());
         tripwire::spawn("the bound policies' keeper", shutdown, Arc::clone(&aggregator).follow_bindings());
+        tripwire::spawn("the reporter of policies", shutdown, Arc::clone(&aggregator).report_quarantined());
+        tripwire::spawn("the compiler of policies", shutdown, Arc::clone(&aggregator).follow_modules());
         tripwire::spawn("the supervisor", shutdown, supervisor::supervise(Arc::clone(&aggregator)));
         tripwire::spawn("the gatherer of positions", shutdown, positions::gather(Arc::clone(&aggregator)));
         tripwire::spawn("the runner of plans", shutdown, plans::run(Arc::clone(&aggregator)));
@@ -349,59 +355,6 @@ impl Aggregator {
                 () = self.context.shutdown.cancelled() => return,
             }
         }
-    }
-
-    /// Keeps the bound policies as the catalog says. To compile one takes seconds while processors are busy, and no node
-    /// goes without pings and a lease meanwhile.
-    async fn follow_bindings(self: Arc<Self>) {
-        let mut catalogs = self.context.watch_catalog();
-        let mut modules: BTreeMap<String, Arc<Module>> = BTreeMap::new();
-        let mut bound = Vec::new();
-        loop {
-            let catalog = catalogs.borrow_and_update().clone();
-            let bindings: Vec<_> = catalog.bindings().cloned().collect();
-            if bindings != bound {
-                self.rebind(&catalog, &mut modules).await;
-                bound = bindings;
-            }
-            tokio::select! {
-                changed = catalogs.changed() => if changed.is_err() { return },
-                () = self.context.shutdown.cancelled() => return,
-            }
-        }
-    }
-
-    /// Compiles what is bound, off the async threads, and lets it decide from then on.
-    async fn rebind(&self, catalog: &Catalog, modules: &mut BTreeMap<String, Arc<Module>>) {
-        let mut bindings = Bindings::default();
-        for binding in catalog.bindings() {
-            let Ok(point) = binding.decision_point.parse::<DecisionPoint>() else { continue };
-            let module = match modules.get(&binding.hash) {
-                Some(module) => Arc::clone(module),
-                None => {
-                    let Some(stored) = catalog.policy(&binding.policy) else { continue };
-                    let (host, bytes) = (self.host.clone(), stored.bytes.clone());
-                    let compiled = tokio::task::spawn_blocking(move || host.compile(&bytes)).await;
-                    match compiled {
-                        Ok(Ok(module)) => {
-                            modules.insert(binding.hash.clone(), Arc::clone(&module));
-                            module
-                        }
-                        // S8: native classic decides at this point, and every decision says so.
-                        Ok(Err(error)) => {
-                            error!(policy = binding.policy, %error, "a bound policy cannot be loaded");
-                            continue;
-                        }
-                        Err(error) => {
-                            error!(policy = binding.policy, %error, "a bound policy cannot be loaded");
-                            continue;
-                        }
-                    }
-                }
-            };
-            bindings.bind(point, BoundFor::Cluster, Binding { module, settings: binding.settings.clone() });
-        }
-        self.decider.rebind(bindings, BTreeSet::new());
     }
 }
 

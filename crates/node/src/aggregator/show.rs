@@ -19,14 +19,14 @@ use crate::wire::{InstanceStatus, Request, Response};
 /// A leaf that does not say how its instances are within this is shown without.
 const ASK: Duration = Duration::from_secs(2);
 
-const TEXT: ColumnType = ColumnType::Text;
-const NUMBER: ColumnType = ColumnType::Int { bits: 64, unsigned: false };
+pub(super) const TEXT: ColumnType = ColumnType::Text;
+pub(super) const NUMBER: ColumnType = ColumnType::Int { bits: 64, unsigned: false };
 
-fn text(value: impl ToString) -> Datum {
+pub(super) fn text(value: impl ToString) -> Datum {
     Datum::Text(value.to_string())
 }
 
-fn number(value: impl TryInto<i64>) -> Datum {
+pub(super) fn number(value: impl TryInto<i64>) -> Datum {
     value.try_into().map_or(Datum::Null, Datum::Int)
 }
 
@@ -52,6 +52,8 @@ impl Aggregator {
                 show_partitions(catalog, name, *extended)
             }
             Show::Plan(statement) => self.explain_maintenance(statement, catalog).await,
+            Show::ShadowReport => Ok(self.show_shadow_report()),
+            Show::MaintenancePlan(kind) => Ok(self.show_maintenance_plan(*kind, catalog)),
             Show::TransactionOutcome { id } => self.show_transaction_outcome(id).await,
             Show::Processlist => Ok(table(
                 &[

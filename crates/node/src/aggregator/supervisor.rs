@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_catalog::{
-    Catalog, Command, Decision as Record, Entry, Outcome, Rejection, Reply, Severity, event_type,
+    Catalog, Command, Decision as Record, Entry, Node, Outcome, Rejection, Reply, Severity, event_type,
 };
 use baton_failover::{Learned, Plan, Problem, Returns, Sight, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
-use baton_policy::{DetectionInput, NodeEvidence};
+use baton_policy::{DetectionInput, NodeEvidence, NodeVerdict};
+use baton_policy_host::Decision;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -135,6 +136,7 @@ impl Supervision {
         commands.extend(events);
         commands.extend(records.into_iter().map(Command::RecordDecision));
         commands.extend(aggregator.abandoned_restores(catalog));
+        commands.extend(expired_marks(catalog));
         if commands.is_empty() && !self.doubted.is_empty() {
             // Whatever comes after it in the log decides what became of it.
             commands.push(Command::Batch(Vec::new()));
@@ -256,6 +258,13 @@ impl Supervision {
     }
 }
 
+/// What takes back marks of maintenance whose time is over, so that nobody has to remember them.
+fn expired_marks(catalog: &Catalog) -> impl Iterator<Item = Command> {
+    let now_ms = wall_clock_ms();
+    let is_over = move |node: &&Node| node.maintenance_until_ms.is_some_and(|until_ms| until_ms <= now_ms);
+    catalog.nodes().filter(is_over).map(|node| Command::MarkMaintenance { node: node.id, until_ms: None })
+}
+
 /// Proposes the commands as one entry and waits until they are applied here, so that the next look sees them; says
 /// whether they are.
 async fn carry_out(aggregator: &Arc<Aggregator>, commands: Vec<Command>) -> bool {
@@ -317,6 +326,16 @@ fn detection_json(input: &DetectionInput, subject: NodeId) -> String {
     json(&part)
 }
 
+/// The verdict on one node, as JSON, in the place of that on all of them.
+fn answer_json(decision: &Decision<Vec<NodeVerdict>>, subject: NodeId) -> String {
+    let whole = serde_json::to_string(&decision.verdict).unwrap_or_default();
+    if whole.len() <= RECORDED_BYTES_MAX {
+        return whole;
+    }
+    let of_node: Vec<_> = decision.verdict.iter().filter(|verdict| verdict.node == subject.0).collect();
+    serde_json::to_string(&of_node).unwrap_or_default()
+}
+
 fn detection_records(
     catalog: &Catalog,
     found: &[Problem],
@@ -338,6 +357,7 @@ fn detection_records(
             verdict: "failed".into(),
             reason: reason.clone(),
             input: detection_json(input, *node),
+            answer: answer_json(decision, *node),
             ..record(me, catalog, input, decision)
         })
     };

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use baton_catalog::{Command, Entry, Node, PlanKind, StepStatus};
+use baton_catalog::{Command, Entry, NewBinding, Node, PlanKind, StepStatus};
 use baton_failover::Wishes;
 use baton_model::{DatabaseId, Durability, NodeId, NodeState, PartitionId, ReplicationMode, StatementId};
 use baton_policy::DecisionPoint;
 
 use super::{Cure, Fault, OPERATORS, SWITCHES};
 use crate::kernel::MS;
-use crate::policies::CHAOS;
+use crate::policies::{CHAOS, Shelf};
 use crate::world::{Order, World};
 
 impl World {
@@ -39,11 +39,12 @@ impl World {
             self.attach_leaf(Self::position(leaf));
         }
         if self.nemesis.lifts_chaos && self.catalog().bindings().any(|binding| binding.policy == CHAOS) {
-            self.operator_says(Command::BindPolicy {
-                decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
-                policy: "swift".to_owned(),
-                settings: BTreeMap::new(),
-            });
+            self.operator_says(Command::BindPolicy(NewBinding::of_cluster(
+                DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
+                "swift".to_owned(),
+                Shelf::hash("swift"),
+                BTreeMap::new(),
+            )));
         }
         for name in SWITCHES {
             if !self.catalog().switch(name) {
@@ -79,11 +80,12 @@ impl World {
                     "hasty" if self.setup.policy == policy => self.setup.policy_settings.clone(),
                     _ => BTreeMap::new(),
                 };
-                self.operator_says(Command::BindPolicy {
-                    decision_points: vec![point.to_string()],
-                    policy: policy.to_owned(),
+                self.operator_says(Command::BindPolicy(NewBinding::of_cluster(
+                    vec![point.to_string()],
+                    policy.to_owned(),
+                    Shelf::hash(policy),
                     settings,
-                });
+                )));
             }
             Fault::TransferMaster => {
                 let to = rng.below(self.setup.aggregators as u64) as usize;

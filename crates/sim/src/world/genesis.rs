@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode};
+use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewBinding, NewNode};
 use baton_failover::{Placer, Sight, placement};
 use baton_model::{
     AggregatorRole, ClusterId, Durability, Incarnation, Instant, NodeId, NodeRole, NodeState, PartitionId,
@@ -114,11 +114,12 @@ impl World {
         }];
         commands.extend((1..self.nodes.len()).map(|at| Command::AddNode(self.new_node(at, None))));
         if !setup.policy_settings.is_empty() {
-            commands.push(Command::BindPolicy {
-                decision_points: DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
-                policy: setup.policy.clone(),
-                settings: setup.policy_settings.clone(),
-            });
+            commands.push(Command::BindPolicy(NewBinding::of_cluster(
+                DecisionPoint::ALL.iter().map(ToString::to_string).collect(),
+                setup.policy.clone(),
+                Shelf::hash(&setup.policy),
+                setup.policy_settings.clone(),
+            )));
         }
         let set =
             |(name, value): (&str, &str)| Command::SetVariable { name: name.into(), value: value.into() };

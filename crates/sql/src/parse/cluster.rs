@@ -1,6 +1,4 @@
-//! Statements about nodes, policies and users.
-
-use std::collections::BTreeMap;
+//! Statements about nodes and users.
 
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -62,43 +60,6 @@ pub(super) fn promote(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refus
     parser.want("TO")?;
     parser.want("MASTER")?;
     Ok(ClusterStatement::PromoteAggregator(address))
-}
-
-/// `SET POLICY …`; both words are taken.
-pub(super) fn set_policy(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refusal> {
-    let decision_point = if parser.take("ALL") {
-        None
-    } else {
-        Some(parser.text_or_name("a decision point or ALL")?.to_ascii_lowercase())
-    };
-    parser.want_sign(&Token::Eq, "=")?;
-    let policy = parser.text_or_name("the name of a policy")?;
-    let mut settings = BTreeMap::new();
-    if parser.take("WITH") {
-        parser.want_sign(&Token::LParen, "(")?;
-        loop {
-            let key = parser.text_or_name("the name of a setting")?;
-            parser.want_sign(&Token::Eq, "=")?;
-            settings.insert(key, setting(parser)?);
-            if !parser.take_sign(&Token::Comma) {
-                break;
-            }
-        }
-        parser.want_sign(&Token::RParen, ")")?;
-    }
-    Ok(ClusterStatement::SetPolicy { decision_point, policy, settings })
-}
-
-fn setting(parser: &mut Parser<'_>) -> Result<String, Refusal> {
-    let sign = if parser.take_sign(&Token::Minus) { "-" } else { "" };
-    match &parser.peek_token_ref().token {
-        Token::Number(digits, _) => {
-            let value = format!("{sign}{digits}");
-            parser.next_token();
-            Ok(value)
-        }
-        _ => parser.text_or_name("a value"),
-    }
 }
 
 /// `SET PASSWORD [FOR user] = …`; both words are taken.

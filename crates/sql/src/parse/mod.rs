@@ -12,6 +12,7 @@ mod dialect;
 mod guard;
 mod maintenance;
 mod parameters;
+mod policy;
 mod set;
 mod show;
 mod source;
@@ -28,7 +29,7 @@ use self::source::{Refusal, Source};
 pub(crate) use self::source::{unsupported, unsupported_at};
 use self::words::Words;
 use crate::limits::NESTING_MAX;
-use crate::statement::Statement;
+use crate::statement::{Show, Statement};
 
 /// The statement that a text is. One `;` at its end may be there.
 ///
@@ -80,7 +81,9 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "TRUNCATE" => Statement::Change(data::truncate(parser)?),
         "SHOW" => Statement::Show(show::show(parser)?),
         "DESC" | "DESCRIBE" | "EXPLAIN" => explain(parser, source)?,
-        "SET" if parser.take("POLICY") => Statement::Cluster(cluster::set_policy(parser)?),
+        "SET" if parser.take("POLICY") => about_policies(policy::set(parser)?),
+        "SET" if parser.take_all(&["SHADOW", "POLICY"]) => about_policies(policy::set_shadow(parser)?),
+        "SET" if parser.take("MAINTENANCE") => about_policies(policy::maintenance(parser)?),
         "SET" if parser.take("PASSWORD") => Statement::Cluster(cluster::set_password(parser)?),
         "SET" => set::set(parser)?,
         "USE" => Statement::Use(parser.name("a database")?),
@@ -96,6 +99,13 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
             completion(parser)?;
             Statement::Commit
         }
+        "ROLLBACK" if parser.take("POLICY") => about_policies(policy::rollback(parser)?),
+        "RELEASE" if parser.take("POLICY") => about_policies(policy::release(parser)?),
+        "DROP" if parser.take("POLICY") => about_policies(policy::drop_policy(parser)?),
+        "CREATE" if parser.take_all(&["OR", "REPLACE", "POLICY"]) => {
+            about_policies(policy::create(parser, true)?)
+        }
+        "CREATE" if parser.take("POLICY") => about_policies(policy::create(parser, false)?),
         "ROLLBACK" => {
             let _ = parser.take("WORK");
             if parser.take("TO") {
@@ -157,6 +167,10 @@ fn maintained(statement: crate::maintenance::Maintenance) -> Statement {
     Statement::Cluster(crate::statement::ClusterStatement::Maintenance(statement))
 }
 
+fn about_policies(statement: crate::policy::PolicyStatement) -> Statement {
+    Statement::Cluster(crate::statement::ClusterStatement::Policy(statement))
+}
+
 /// The first words of a statement that exists elsewhere.
 fn known_but_unsupported<T>(
     parser: &Parser<'_>,
@@ -189,6 +203,13 @@ fn explain(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, Ref
         parser.take_sign(&Token::Eq);
         parser.text_or_name("a format")?;
     }
+    if parser.take_all(&["POLICY", "DECISION"]) {
+        let id = parser.number("the id of a decision", 0..=u64::MAX)?;
+        return Ok(Statement::Show(Show::PolicyDecision { id }));
+    }
+    if parser.take("MAINTENANCE") {
+        return Ok(Statement::Show(Show::MaintenancePlan(policy::maintenance_kind(parser)?)));
+    }
     let _ = parser.take("EXTENDED");
     let is_query = parser.at("SELECT")
         || parser.at("WITH")
@@ -198,7 +219,7 @@ fn explain(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, Ref
         return data::query(parser, source).map(Statement::Explain);
     }
     if let Some(statement) = maintenance::explained(parser)? {
-        return Ok(Statement::Show(crate::statement::Show::Plan(statement)));
+        return Ok(Statement::Show(Show::Plan(statement)));
     }
     for word in ["ANALYZE", "INSERT", "REPLACE", "UPDATE", "DELETE"] {
         if parser.at(word) {

@@ -36,6 +36,11 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
                 Show::PolicyDecisions { limit: limit(parser)? }
             }
         }
+        "SHADOW" => {
+            parser.want("REPORT")?;
+            Show::ShadowReport
+        }
+        "MAINTENANCE" => Show::Maintenance,
         "EVENTS" => Show::Events { limit: limit(parser)? },
         "DATABASES" | "SCHEMAS" => {
             let extended = parser.take("EXTENDED");

@@ -540,6 +540,7 @@ fn decisions(context: &Context<'_>) -> ResultSet {
             int(decision.micros),
             text(&decision.fallback),
             text(&decision.input),
+            text(&decision.answer),
         ]
     };
     table_of(
@@ -557,6 +558,7 @@ fn decisions(context: &Context<'_>) -> ResultSet {
             ("MICROS", NUMBER),
             ("FALLBACK", TEXT),
             ("INPUT", TEXT),
+            ("ANSWER", TEXT),
         ],
         context.catalog.decisions().map(row).collect(),
     )
