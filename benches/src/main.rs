@@ -3,8 +3,10 @@
 //! `cargo xtask bench` runs it after the criterion benches of the crates, and makes one table of both.
 //! The clients run on the same machine as the cluster: the figures are what is left for it.
 
+mod activation;
 mod archives;
 mod copying;
+mod detection;
 mod figure;
 mod gaps;
 mod gauge;
@@ -40,6 +42,10 @@ enum Part {
     Archives,
     /// The write pause of planned switchovers.
     Switchover,
+    /// The detection loop over a thousand nodes.
+    Detection,
+    /// Until another policy decides.
+    Activation,
 }
 
 /// What to measure.
@@ -100,6 +106,12 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted(Part::Switchover) {
         switchover::measure().await?;
+    }
+    if wanted(Part::Detection) {
+        detection::measure().await?;
+    }
+    if wanted(Part::Activation) {
+        activation::measure().await?;
     }
     Ok(())
 }

@@ -67,6 +67,8 @@ async fn metrics(State(server): State<Arc<Server>>) -> String {
     gauge("nodes", "Nodes of the cluster.", catalog.nodes().count() as u64);
     let unserved = catalog.partitions().filter(|p| catalog.serving(p.id).is_none()).count() as u64;
     gauge("partitions_offline", "Partitions without a primary that serves.", unserved);
+    let held = catalog.quarantines().count() as u64;
+    gauge("policies_quarantined", "Policies that are not asked because they failed again and again.", held);
     match &server.role {
         Role::Aggregator(aggregator) => {
             let status = aggregator.group_status();
@@ -74,6 +76,11 @@ async fn metrics(State(server): State<Arc<Server>>) -> String {
                 "master_aggregator",
                 "1 if this node is the master aggregator.",
                 u64::from(status.is_leader),
+            );
+            gauge(
+                "decisions_left_out",
+                "Decisions of policies that were not written down because the disk was too slow.",
+                aggregator.decisions_left_out(),
             );
             gauge("control_term", "Term of the control group.", status.term);
             gauge("control_log_index", "Last index of the control group's log.", status.last_log_index);

@@ -66,7 +66,8 @@ async fn evidence(
 #[tokio::test]
 async fn a_pong_tells_how_the_node_is() {
     let node = pulse(CLUSTER, 2);
-    let vitals = Vitals { loop_delay_ms: 1, fsync_ms: 2, apply_backlog: 3, free_disk_bytes: 4 };
+    let vitals =
+        Vitals { loop_delay_ms: 1, fsync_ms: 2, syncing_ms: 5, apply_backlog: 3, free_disk_bytes: 4 };
     node.set_vitals(vitals);
     node.set_catalog_index(CatalogIndex(9));
     node.set_log_index(11);

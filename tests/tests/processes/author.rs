@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use baton_tests::cluster::binary;
+use baton_tests::{Cluster, ClusterSpec};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,6 +17,8 @@ use tokio::time::timeout;
 const BUILD_MAX: Duration = Duration::from_secs(600);
 /// Stands above the commands in the README.
 const MARK: &str = "<!-- author:";
+/// Stands above those that want a running cluster.
+const CLUSTER_MARK: &str = "<!-- author-cluster:";
 
 /// The root of the checkout.
 fn root() -> Result<PathBuf> {
@@ -24,9 +27,9 @@ fn root() -> Result<PathBuf> {
     found.map(Path::to_path_buf).context("not inside the repository")
 }
 
-/// The commands below the mark.
-fn commands_of(readme: &str) -> Result<&str> {
-    let (_, rest) = readme.split_once(MARK).context("the README has no mark for authors")?;
+/// The commands below a mark.
+fn commands_of<'a>(readme: &'a str, mark: &str) -> Result<&'a str> {
+    let (_, rest) = readme.split_once(mark).context("the README has no mark for authors")?;
     let (_, rest) = rest.split_once("\n```\n").context("no commands below the mark")?;
     Ok(rest.split_once("\n```").context("the commands do not end")?.0)
 }
@@ -69,7 +72,7 @@ fn ensure_said(output: &Output, ended_well: bool, expected: &[&str]) -> Result<(
 #[tokio::test]
 async fn an_author_types_what_the_readme_says() -> Result<()> {
     let readme = fs::read_to_string(root()?.join("README.md"))?;
-    let commands = commands_of(&readme)?;
+    let commands = commands_of(&readme, MARK)?;
     let folder = tempfile::tempdir()?;
     // The README's paths are those of a checkout, which a test is not to write into.
     std::os::unix::fs::symlink(root()?.join("policies"), folder.path().join("policies"))?;
@@ -85,6 +88,27 @@ async fn an_author_types_what_the_readme_says() -> Result<()> {
             "native classic on the same question",
         ],
     )?;
+
+    // Onto a cluster and back.
+    let cluster = Cluster::start(&ClusterSpec::new(1, 2)).await?;
+    let master = cluster.node("a1")?;
+    let exports = format!(
+        "export PORT={} ROOT_PASSWORD='{}' DATA='{}'; cd my-policy\n",
+        master.port,
+        cluster.password(),
+        master.datadir.display()
+    );
+    let commands = commands_of(&readme, CLUSTER_MARK)?;
+    let done = type_in(folder.path(), &format!("{exports}{commands}")).await?;
+    ensure_said(&done, true, &["my-key", "my-policy.wasm.sig", "detection", "decisions, "])?;
+    let bound = cluster.conn("a1").await?.rows("SHOW POLICY BINDINGS").await?;
+    let detection = bound.iter().find(|row| row.text("Decision_Point").as_deref() == Some("detection"));
+    let decides = detection.context("nothing decides")?.required("Policy")?;
+    ensure!(decides == "classic", "{decides} decides after the rollback");
+    let known = cluster.conn("a1").await?.rows("SHOW POLICIES").await?;
+    let signed = known.iter().find(|row| row.text("Policy").as_deref() == Some("my-policy"));
+    ensure!(signed.context("it is not installed")?.required("Signed_By")?.len() == 64);
+    drop(cluster);
 
     // A change of mind is seen by the tests, and kept on purpose only.
     let policy = folder.path().join("my-policy");

@@ -10,6 +10,7 @@ mod cases;
 mod chaos;
 mod classic;
 mod copies;
+mod decisions;
 mod degrade;
 mod growth;
 mod operator;

@@ -40,7 +40,7 @@ fn version(of: &[u8], number: u8) -> Vec<u8> {
     [of, &[0, 3, 1, b'v', number]].concat()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -53,7 +53,7 @@ async fn tool(folder: &Path, cluster: &Cluster, line: &str) -> Result<Output> {
 }
 
 /// Runs `baton policy`, which must do it; what it printed as JSON.
-async fn told(folder: &Path, cluster: &Cluster, line: &str) -> Result<Value> {
+pub async fn told(folder: &Path, cluster: &Cluster, line: &str) -> Result<Value> {
     let done = tool(folder, cluster, &format!("--json {line}")).await?;
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     ensure!(done.status.success(), "baton policy {line}: {said}");

@@ -25,6 +25,11 @@ const CONTROL_GOAL_CLIENTS: u64 = 64;
 const GOALS: &[(&str, &str, Duration)] = &[
     ("decision/detection/classic/3", "decision over 3 nodes, classic in WASM", Duration::from_micros(25)),
     ("decision/detection/swift/3", "decision over 3 nodes, swift in WASM", Duration::from_micros(25)),
+    (
+        "decision/detection/classic/1024",
+        "decision over 1,024 nodes, classic in WASM",
+        Duration::from_micros(102),
+    ),
     ("detector/tick_and_evidence/1000_nodes", "detection tick over 1000 nodes", Duration::from_millis(1)),
 ];
 

@@ -54,6 +54,11 @@ impl<Q: Sandboxed + Viewed + 'static> Ask<Q> for Asking<'_> {
 }
 
 impl Aggregator {
+    /// How many decisions were not written down.
+    pub fn decisions_left_out(&self) -> u64 {
+        self.ring.left_out()
+    }
+
     /// Shares partitions out by the `placement` policy. What was decided is recorded soon after.
     pub(super) fn placing<T>(&self, catalog: &Catalog, place: impl FnOnce(&mut Placer<'_>) -> T) -> T {
         let sight = self.judged().borrow().sight();
