@@ -436,8 +436,9 @@ pub enum Command {
     },
     /// Binds what was bound before; at all of the decision points, or at none.
     RollbackPolicy {
-        /// At these decision points.
-        decision_points: Vec<String>,
+        /// At these decision points, each with the hash of the module that was bound before: what was checked is what is
+        /// bound, whatever happened meanwhile.
+        back_to: BTreeMap<String, String>,
         /// For what.
         scope: BindingScope,
     },

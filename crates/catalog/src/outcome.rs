@@ -99,6 +99,8 @@ pub enum Rejection {
     NoSuchVariable(String),
     /// The variable does not take this value; and why.
     BadValue(String, String, String),
+    /// What was bound before at this decision point is not what it was a moment ago.
+    BoundMeanwhile(String),
     /// No such policy.
     NoSuchPolicy(String),
     /// The policy cannot be bound to this decision point.
@@ -189,6 +191,12 @@ impl fmt::Display for Rejection {
             Self::NoSuchVariable(name) => write!(f, "Unknown system variable '{name}'"),
             Self::BadValue(name, value, why) => {
                 write!(f, "Variable '{name}' can't be set to the value of '{value}': {why}")
+            }
+            Self::BoundMeanwhile(point) => {
+                write!(
+                    f,
+                    "What decides at '{point}' was changed meanwhile; see SHOW POLICY BINDINGS and say it again"
+                )
             }
             Self::NoSuchPolicy(name) => write!(f, "There is no policy '{name}'; see SHOW POLICIES"),
             Self::NotADecisionPointOf(policy, point) => {

@@ -425,7 +425,14 @@ impl Intent {
                 match what {
                     0 => Command::DropPolicy { name: format!("p{name}"), if_exists: *flag },
                     1 => Command::UnbindPolicy { decision_points, scope, shadow: *flag },
-                    2 => Command::RollbackPolicy { decision_points, scope },
+                    2 => {
+                        let before = |point: &String| {
+                            let binding = catalog.binding_at(point, scope, false)?;
+                            Some((point.clone(), binding.previous.last()?.hash.clone()))
+                        };
+                        let back_to = decision_points.iter().filter_map(before).collect();
+                        Command::RollbackPolicy { back_to, scope }
+                    }
                     3 => Command::QuarantinePolicy { hash: hash(*name, *version), reason: "traps".into() },
                     4 => Command::ReleasePolicy { name: format!("p{name}") },
                     _ => Command::MarkMaintenance {

@@ -264,7 +264,8 @@ impl Runner for Story {
                 decision_points: points(&mut args),
             },
             "rollback" => {
-                Command::RollbackPolicy { scope: scope(&mut args)?, decision_points: points(&mut args) }
+                let (scope, points) = (scope(&mut args)?, points(&mut args));
+                Command::RollbackPolicy { scope, back_to: back_to(&self.catalog, &points, scope) }
             }
             "quarantine" => Command::QuarantinePolicy {
                 hash: args.next_pos().ok_or("which module?")?.to_owned(),
@@ -401,6 +402,16 @@ fn scope(args: &mut ArgumentConsumer<'_>) -> Result<BindingScope, Box<dyn Error>
     let database = number(args, "database")?.map(|id| BindingScope::Database(DatabaseId(id)));
     let group = number(args, "group")?.map(|group| BindingScope::Group(group as u32));
     Ok(database.or(group).unwrap_or(BindingScope::Cluster))
+}
+
+/// What was bound before at these decision points; an empty hash where nothing was.
+fn back_to(catalog: &Catalog, points: &[String], scope: BindingScope) -> BTreeMap<String, String> {
+    let before = |point: &String| {
+        let binding = catalog.binding_at(point, scope, false);
+        let hash = binding.and_then(|binding| Some(binding.previous.last()?.hash.clone()));
+        (point.clone(), hash.unwrap_or_default())
+    };
+    points.iter().map(before).collect()
 }
 
 fn points(args: &mut ArgumentConsumer<'_>) -> Vec<String> {

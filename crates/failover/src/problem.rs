@@ -136,6 +136,7 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
         .collect();
     let dead =
         |node: NodeId| dying.contains(&node) || !catalog.node(node).is_some_and(|known| known.is_online());
+    let is_given_up = |node: NodeId| catalog.node(node).is_some_and(|known| !known.is_online());
     let redundancy = catalog.number("redundancy_level");
     for partition in catalog.partitions() {
         // What comes back, or is about to, changes what its partitions need: the next look sees it.
@@ -148,7 +149,7 @@ pub fn problems(catalog: &Catalog, sight: &Sight, observer: NodeId) -> Vec<Probl
             let dead_replicas = partition.in_sync_replicas().filter(|replica| {
                 dead(*replica)
                     && !unsettled.contains(&partition.primary)
-                    && sight.is_well_since_failure_of(partition.primary, *replica)
+                    && sight.is_well_since_failure_of(partition.primary, *replica, is_given_up(*replica))
             });
             found.extend(
                 dead_replicas.map(|replica| Problem::DeadReplica { partition: partition.id, replica }),
@@ -191,7 +192,9 @@ fn without_primary(
 ) -> Option<Problem> {
     let failed = partition.primary;
     let safe: Vec<NodeId> = partition.promotable().filter(|node| !dead(*node)).collect();
-    let may_lead = |node: &NodeId| !unsettled.contains(node) && sight.is_well_since_failure_of(*node, failed);
+    let given_up = catalog.node(failed).is_some_and(|node| !node.is_online());
+    let may_lead =
+        |node: &NodeId| !unsettled.contains(node) && sight.is_well_since_failure_of(*node, failed, given_up);
     let candidates: Vec<NodeId> = safe.iter().copied().filter(may_lead).collect();
     // Checklist 11: not before it has ceased to read. A primary that came back without all
     // of its data does not read at all.

@@ -87,40 +87,29 @@ impl Sight {
         self.learned.get(&node).is_none_or(|learned| asked_at.is_some_and(|asked| asked > *learned))
     }
 
-    /// Takes for healthy, whatever its policy says, every leaf that answers and that alone could serve something: it
-    /// serves what nobody who is well could take over, or nobody serves what it may. Nothing can be won by giving it up
-    /// (S8): a policy that calls everybody failed would stop the cluster.
+    /// Takes for healthy, whatever its policy says, every leaf that answers and that nobody could replace: no partition that
+    /// it serves has an heir that is well, and something is served by it alone or could be. Nothing can be won by giving
+    /// it up (S8): a policy that calls everybody failed would stop the cluster.
     pub fn spare(&mut self, catalog: &Catalog) {
-        let doubted: Vec<NodeId> = self
-            .nodes
-            .iter()
-            .filter(|(_, seen)| seen.health != Health::Healthy && seen.is_heard)
-            .map(|(node, _)| *node)
-            .collect();
-        if doubted.is_empty() {
+        let is_doubted = |seen: &NodeSight| seen.health != Health::Healthy && seen.is_heard;
+        if !self.nodes.values().any(is_doubted) {
             return;
         }
-        let mut spared = BTreeSet::new();
+        let (mut needed, mut replaceable) = (BTreeSet::new(), BTreeSet::new());
         for partition in catalog.partitions() {
-            let serving = catalog.serving(partition.id).map(|node| node.id);
-            if let Some(primary) = serving.filter(|primary| doubted.contains(primary)) {
-                if !partition.promotable().any(|replica| self.is_well(replica)) {
-                    spared.insert(primary);
-                }
-            } else if serving.is_none() {
-                let may = std::iter::once(partition.primary)
-                    .filter(|_| partition.has_able_primary())
-                    .chain(partition.promotable());
-                let may: Vec<NodeId> = may.collect();
-                if !may.iter().any(|node| self.is_well(*node)) {
-                    spared.extend(may.into_iter().filter(|node| doubted.contains(node)));
-                }
+            let has_heir = partition.promotable().any(|replica| self.is_well(replica));
+            if let Some(serving) = catalog.serving(partition.id) {
+                if has_heir { &mut replaceable } else { &mut needed }.insert(serving.id);
+                continue;
+            }
+            let able = Some(partition.primary).filter(|_| partition.has_able_primary());
+            if !has_heir && !able.is_some_and(|primary| self.is_well(primary)) {
+                needed.extend(able.into_iter().chain(partition.promotable()));
             }
         }
-        for node in spared {
-            if let Some(seen) = self.nodes.get_mut(&node) {
+        for node in needed.difference(&replaceable) {
+            if let Some(seen) = self.nodes.get_mut(node).filter(|seen| is_doubted(seen)) {
                 seen.health = Health::Healthy;
-                seen.failed_at = None;
             }
         }
     }
@@ -142,9 +131,12 @@ impl Sight {
     /// Two nodes that die together are not noticed at the same moment. An answer from before the first verdict says
     /// nothing about whether the second is still there, and to act on it could make the dead one the only holder of
     /// the last word on a partition.
-    #[must_use]
-    pub fn is_well_since_failure_of(&self, node: NodeId, failed: NodeId) -> bool {
-        let since = self.nodes.get(&failed).and_then(|seen| seen.failed_at);
+    ///
+    /// One that the catalog has given up may be judged well again and not be used yet: then what counts is when this
+    /// observer learned that it was given up.
+    pub fn is_well_since_failure_of(&self, node: NodeId, failed: NodeId, given_up: bool) -> bool {
+        let judged = self.nodes.get(&failed).and_then(|seen| seen.failed_at);
+        let since = judged.or_else(|| self.learned.get(&failed).copied().filter(|_| given_up));
         let pong = self.nodes.get(&node).and_then(|seen| seen.last_pong);
         self.is_well(node) && since.is_none_or(|since| pong.is_some_and(|pong| pong > since))
     }

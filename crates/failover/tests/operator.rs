@@ -210,6 +210,8 @@ fn failed(world: &mut World, id: NodeId) {
     let incarnation = world.catalog.node(id).expect("it is a leaf").incarnation;
     let command = Command::SetNodeOffline { node: id, incarnation, reason: "silent".into() };
     world.apply(&command).expect("it was online");
+    // The observer learns of it now.
+    world.problems();
 }
 
 #[test]
@@ -607,6 +609,58 @@ fn a_leaf_that_answers_is_not_given_up_where_nobody_else_could_serve() {
     failed(&mut world, second);
     judge(&mut world, second, Health::Failed, false);
     assert_eq!(spared(&world), [true, false], "whom nobody else can replace takes over, suspect or not");
+}
+
+/// Where its pair can take over anything, a leaf that its policy gives up is given up: nothing that hangs on it waits for
+/// the one partition that nobody can take over.
+#[test]
+fn a_leaf_is_not_spared_for_one_partition_that_nobody_can_take_over() {
+    let mut world = World::new(1, 1, 2);
+    world.create(4, ReplicationMode::Sync);
+    let (first, second) = (NodeId(2), NodeId(3));
+    for leaf in [first, second] {
+        world.answers(leaf);
+    }
+    let alone = world.catalog.partitions().find(|p| p.primary == first).expect("it has some").clone();
+    let lost = Command::SetSyncState {
+        partition: alone.id,
+        epoch: alone.epoch,
+        version: alone.version,
+        replica: second,
+        state: SyncState::Async,
+        reason: "it lags".into(),
+    };
+    world.apply(&lost).expect("it can be");
+    let seen = world.sight.nodes.get_mut(&first).expect("it is seen");
+    (seen.health, seen.is_heard) = (Health::Failed, true);
+    world.sight.spare(&world.catalog);
+    assert!(world.sight.is_failed(first));
+}
+
+/// Two leaves die together, and the one that comes back is held back: the other one, which is not missed yet, is not
+/// promoted on the strength of what it said before.
+#[test]
+fn whoever_was_not_heard_since_a_leaf_was_given_up_does_not_take_over_from_it() {
+    let mut world = World::new(1, 1, 2);
+    world.create(1, ReplicationMode::Sync);
+    let primary = world.catalog.partitions().next().expect("it is there").primary;
+    let replica = if primary == NodeId(2) { NodeId(3) } else { NodeId(2) };
+    let held = |world: &mut World| {
+        let why = HeldBack { left: None, reason: "never (chaos)".into() };
+        world.sight.held_back.insert(primary, why);
+    };
+    world.answers(primary);
+    world.answers(replica);
+    failed(&mut world, primary);
+    world.problems();
+    // It answers again, and is not used.
+    world.pass(std::time::Duration::from_secs(1));
+    world.answers(primary);
+    held(&mut world);
+    assert_eq!(world.problems(), vec![], "nobody knows whether the other one lives");
+    world.answers(replica);
+    held(&mut world);
+    assert!(!world.problems().is_empty(), "it lives");
 }
 
 /// What classic holds back.

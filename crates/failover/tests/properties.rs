@@ -137,13 +137,16 @@ impl Life {
                 let partition = catalog.partition(*partition).expect("it is there");
                 assert_eq!(partition.replicas.get(to), Some(&SyncState::Sync), "S4: {command:?}");
                 assert!(!partition.has_able_primary() || !online(partition.primary), "{command:?}");
-                assert!(online(*to) && sight.is_well_since_failure_of(*to, partition.primary), "{command:?}");
+                assert!(
+                    online(*to) && sight.is_well_since_failure_of(*to, partition.primary, false),
+                    "{command:?}"
+                );
             }
             Command::SetSyncState { partition, replica, state, .. } => {
                 let partition = catalog.partition(*partition).expect("it is there");
                 assert_eq!(*state, SyncState::Async, "{command:?}");
                 assert!(!online(*replica) && online(partition.primary), "{command:?}");
-                assert!(sight.is_well_since_failure_of(partition.primary, *replica), "{command:?}");
+                assert!(sight.is_well_since_failure_of(partition.primary, *replica, false), "{command:?}");
             }
             Command::AddReplica { partition, node, .. } => {
                 let partition = catalog.partition(*partition).expect("it is there");

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::ring::Ring;
 use crate::server::wall_clock_ms;
 
-/// Decisions in which nobody is anything but healthy, and was nothing else before, are written down this often.
+/// Decisions by which nothing changes are written down this often.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What was seen and how it was judged, at one tick.
@@ -108,9 +108,8 @@ pub fn judge(with: Judge) -> impl FnMut(&Observation) -> Vec<Judgement> + Send +
     }
 }
 
-/// Whether nobody is anything but healthy, nor was.
+/// Whether everybody is what he was.
 fn is_quiet(input: &DetectionInput, decision: &Decision<Vec<NodeVerdict>>) -> bool {
-    decision.fallback.is_none()
-        && input.nodes.iter().all(|node| node.previous == Health::Healthy)
-        && decision.verdict.iter().all(|verdict| verdict.health == Health::Healthy)
+    let before: BTreeMap<u64, Health> = input.nodes.iter().map(|node| (node.node, node.previous)).collect();
+    decision.verdict.iter().all(|verdict| before.get(&verdict.node) == Some(&verdict.health))
 }

@@ -1,14 +1,15 @@
 //! What policies decided on this node, as JSON lines in a ring of files: `decisions/` in the data directory.
 //!
 //! Each line is a view with who decided, so that `baton policy replay` reads the files as they are. They are written by a
-//! thread of their own: no decision waits for the disk, and what does not fit is counted and left out. They are not
-//! synced; what a power cut takes of them is lost.
+//! thread of their own: no decision waits for the disk, and what does not fit, or cannot be written, is left out. They are
+//! not synced; what a power cut takes of them is lost.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,10 @@ const FILE_BYTES: u64 = 8 << 20;
 const FILES_MAX: usize = 8;
 /// Decisions that wait to be written, at most; more are left out, and counted.
 const WAITING_MAX: usize = 8_192;
+/// Nodes, partitions and cells that they are about, at most.
+const WAITING_SIZE_MAX: usize = 65_536;
+/// After a failure to write, the next file is begun so much later.
+const AGAIN: Duration = Duration::from_secs(5);
 /// What is written waits for so long before it is in the file, if nothing follows.
 const FLUSH: Duration = Duration::from_millis(200);
 
@@ -47,6 +52,8 @@ type Line = Box<dyn FnOnce() -> Vec<u8> + Send>;
 #[derive(Debug)]
 pub struct Ring {
     lines: Option<SyncSender<Line>>,
+    /// What those that wait are about, summed up.
+    waiting: Arc<AtomicUsize>,
     left_out: AtomicU64,
 }
 
@@ -58,7 +65,7 @@ impl Ring {
         let lines = start(folder).inspect_err(|error| {
             warn!(%error, folder = %folder.display(), "decisions are not written down");
         });
-        Self { lines: lines.ok(), left_out: AtomicU64::new(0) }
+        Self { lines: lines.ok(), waiting: Arc::default(), left_out: AtomicU64::new(0) }
     }
 
     /// Keeps a decision of this node.
@@ -67,8 +74,16 @@ impl Ring {
         Q::Verdict: 'static,
     {
         let Some(lines) = &self.lines else { return };
+        let size = question.size() + 1;
+        if self.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_SIZE_MAX {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let (question, decision, at_ms) = (question.clone(), decision.clone(), wall_clock_ms());
+        let waiting = Arc::clone(&self.waiting);
         let line = move || {
+            waiting.fetch_sub(size, Ordering::Relaxed);
             let about = About {
                 at_ms,
                 node,
@@ -84,6 +99,7 @@ impl Ring {
             line
         };
         if lines.try_send(Box::new(line)).is_err() {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -100,8 +116,13 @@ fn start(folder: &Path) -> io::Result<SyncSender<Line>> {
     let mut files = Files::begin(folder)?;
     let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
     let run = move || {
-        if let Err(error) = files.write(&waiting) {
-            warn!(%error, "decisions are not written down any more");
+        while let Err(error) = files.write(&waiting) {
+            warn!(%error, "decisions are not written down for a moment");
+            thread::sleep(AGAIN);
+            match Files::begin(&files.folder) {
+                Ok(begun) => files = begun,
+                Err(error) => warn!(%error, "no file can be begun for decisions"),
+            }
         }
     };
     thread::Builder::new().name("decisions".to_owned()).spawn(run)?;
@@ -160,7 +181,10 @@ fn next(folder: &Path, numbers: &mut VecDeque<u64>) -> io::Result<BufWriter<File
     numbers.push_back(number);
     while numbers.len() > FILES_MAX {
         if let Some(oldest) = numbers.pop_front() {
-            fs::remove_file(path(oldest))?;
+            match fs::remove_file(path(oldest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(BufWriter::new(file))

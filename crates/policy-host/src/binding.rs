@@ -51,29 +51,42 @@ impl Bindings {
         find(&self.active, Q::POINT, question.scope())
     }
 
-    /// Who is asked a question beside.
-    pub fn beside<Q: Question>(&self, question: &Q) -> Option<&Binding> {
-        find(&self.shadow, Q::POINT, question.scope())
+    /// Who is asked beside, each with the part of the question that it is asked.
+    pub fn beside<Q: Question>(&self, question: &Q) -> Vec<(&Binding, Q)> {
+        let mut asked = Vec::new();
+        for ((point, scope), binding) in &self.shadow {
+            if let BoundFor::Group(group) = scope
+                && *point == Q::POINT
+                && let Some(part) = question.of_group(*group)
+            {
+                asked.push((binding, part));
+            }
+        }
+        // A question without parts is asked of one policy, as the one that decides is found.
+        if asked.is_empty()
+            && let Some(binding) = find(&self.shadow, Q::POINT, question.scope())
+        {
+            asked.push((binding, question.clone()));
+        }
+        asked
     }
 
-    /// The availability groups that have a binding of their own at a decision point, active or beside.
+    /// The availability groups of which another policy decides than of the rest.
     #[must_use]
     pub fn groups(&self, point: DecisionPoint) -> Vec<u32> {
-        let all = self.active.keys().chain(self.shadow.keys());
         let group = |(at, scope): &(DecisionPoint, BoundFor)| match scope {
             BoundFor::Group(group) if *at == point => Some(*group),
             _ => None,
         };
-        let mut groups: Vec<u32> = all.filter_map(group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
+        self.active.keys().filter_map(group).collect()
     }
 
-    /// How many policies are asked beside.
-    #[must_use]
-    pub fn shadows(&self) -> usize {
-        self.shadow.len()
+    /// Who is asked beside, by decision point, scope and hash, with the settings.
+    pub(crate) fn shadows(&self) -> Vec<(DecisionPoint, BoundFor, String, Settings)> {
+        let told = |((point, scope), binding): (&(DecisionPoint, BoundFor), &Binding)| {
+            (*point, scope.clone(), binding.module.hash().to_owned(), binding.settings.clone())
+        };
+        self.shadow.iter().map(told).collect()
     }
 }
 

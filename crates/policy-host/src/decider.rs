@@ -17,6 +17,8 @@ use crate::{Binding, Bindings, CallError, CallLimits, CallStats};
 pub const QUARANTINE_FAILURES: usize = 10;
 /// See [`QUARANTINE_FAILURES`].
 pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60);
+/// What the cluster was told is in this node's catalog within this, or was refused.
+const CATALOG_BEHIND_MAX: Duration = Duration::from_secs(10);
 
 /// A verdict, and where it comes from. With the input it was made from, it is all there is to record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,9 +35,9 @@ pub struct Decision<T> {
     pub fallback: Option<String>,
 }
 
-/// A policy that has just been quarantined.
+/// A policy that gave no valid answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Quarantined {
+pub struct Failed {
     /// Its name.
     pub module: String,
     /// Its hash.
@@ -59,8 +61,12 @@ pub struct Decider {
 struct Failures {
     /// When each failed, by hash; at most [`QUARANTINE_FAILURES`] times.
     at: BTreeMap<String, VecDeque<Instant>>,
-    /// Those that were quarantined here and of which nobody was told yet.
-    untold: Vec<Quarantined>,
+    /// The last failure of each of which nobody was told yet, by hash.
+    fresh: BTreeMap<String, Failed>,
+    /// Those that were quarantined here, by hash, and since when the cluster knows; until its catalog says so.
+    here: BTreeMap<String, (Failed, Option<Instant>)>,
+    /// What is in quarantine by the catalog.
+    held: BTreeSet<String>,
 }
 
 impl fmt::Debug for Decider {
@@ -79,24 +85,48 @@ impl Decider {
     /// Decides by these bindings, with the default limits.
     #[must_use]
     pub fn new(bindings: Bindings) -> Self {
+        Self::with_limits(bindings, CallLimits::default())
+    }
+
+    /// Decides by these bindings, with other limits.
+    #[must_use]
+    pub fn with_limits(bindings: Bindings, limits: CallLimits) -> Self {
+        let shadow = Shadow::default();
+        shadow.rebind(&bindings);
         Self {
             bindings: ArcSwap::from_pointee(bindings),
-            limits: CallLimits::default(),
+            limits,
             quarantined: ArcSwap::default(),
             failures: Mutex::default(),
-            shadow: Shadow::default(),
+            shadow,
         }
     }
 
-    /// Decides by these bindings from the next decision on, without the policies of these hashes.
-    pub fn rebind(&self, bindings: Bindings, quarantined: BTreeSet<String>) {
+    /// Decides by these bindings from the next decision on.
+    pub fn rebind(&self, bindings: Bindings) {
+        let bindings = Arc::new(bindings);
+        self.bindings.store(Arc::clone(&bindings));
         self.shadow.rebind(&bindings);
-        self.bindings.store(Arc::new(bindings));
+    }
+
+    /// Does not ask the policies of these hashes, which are in quarantine by the catalog, nor those that were quarantined
+    /// here and of which the catalog does not say so yet. To be called with every catalog, and from time to time.
+    pub fn hold(&self, held: BTreeSet<String>) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was released begins anew; one that was quarantined here and not yet everywhere stays so.
-        let untold: Vec<String> = failures.untold.iter().map(|one| one.hash.clone()).collect();
-        failures.at.clear();
-        self.quarantined.store(Arc::new(quarantined.into_iter().chain(untold).collect()));
+        let released: Vec<String> = failures.held.difference(&held).cloned().collect();
+        for hash in released {
+            // It begins anew.
+            failures.here.remove(&hash);
+            failures.at.remove(&hash);
+        }
+        failures.here.retain(|hash, (_, told)| {
+            !held.contains(hash) && told.is_none_or(|told| told.elapsed() < CATALOG_BEHIND_MAX)
+        });
+        let all: BTreeSet<String> = held.iter().chain(failures.here.keys()).cloned().collect();
+        failures.held = held;
+        if all != **self.quarantined.load() {
+            self.quarantined.store(Arc::new(all));
+        }
     }
 
     /// The bindings of the next decision.
@@ -107,14 +137,25 @@ impl Decider {
 
     /// The policies that are in quarantine here and of which the cluster was not told.
     #[must_use]
-    pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).untold.clone()
+    pub fn quarantined(&self) -> Vec<Failed> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = failures.here.values().filter(|(_, told)| told.is_none());
+        untold.map(|(held, _)| held.clone()).collect()
     }
 
-    /// The cluster was told: from the next [`Decider::rebind`] on, it says what is in quarantine.
+    /// The cluster was told: its catalog is soon the one that says it.
     pub fn told(&self, hash: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.untold.retain(|one| one.hash != hash);
+        if let Some((_, told)) = failures.here.get_mut(hash) {
+            *told = Some(Instant::now());
+        }
+    }
+
+    /// The policies that gave no valid answer since this was asked last, with the last reason of each.
+    #[must_use]
+    pub fn take_failures(&self) -> Vec<Failed> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut failures.fresh).into_values().collect()
     }
 
     /// What the policies that are asked beside would have decided otherwise.
@@ -150,8 +191,8 @@ impl Decider {
         }
         let mut decision = self.ask(question, binding);
         question.enforce_ceiling(&mut decision.verdict);
-        if let Some(beside) = bindings.beside(question) {
-            self.shadow.ask(beside, question, &decision);
+        for (beside, part) in bindings.beside(question) {
+            self.shadow.ask(beside, part, &decision);
         }
         decision
     }
@@ -183,9 +224,15 @@ impl Decider {
         Decision { verdict, module, hash, stats, fallback: Some(reason) }
     }
 
-    /// Quarantines a policy that fails again and again.
+    /// Quarantines a policy that fails again and again. That a call took too long is said of the machine as well, and
+    /// counts for nothing: fuel is the budget.
     fn note_failure(&self, module: &str, hash: &str, error: &CallError) {
+        let noted = |reason: String| Failed { module: module.to_owned(), hash: hash.to_owned(), reason };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.fresh.insert(hash.to_owned(), noted(error.to_string()));
+        if matches!(error, CallError::TimedOut(_)) {
+            return;
+        }
         let at = failures.at.entry(hash.to_owned()).or_default();
         at.push_back(Instant::now());
         if at.len() < QUARANTINE_FAILURES {
@@ -198,7 +245,7 @@ impl Decider {
         failures.at.remove(hash);
         let reason =
             format!("{QUARANTINE_FAILURES} failures within {QUARANTINE_WINDOW:?}, the last: {error}");
-        failures.untold.push(Quarantined { module: module.to_owned(), hash: hash.to_owned(), reason });
+        failures.here.insert(hash.to_owned(), (noted(reason), None));
         let mut quarantined = BTreeSet::clone(&self.quarantined.load());
         quarantined.insert(hash.to_owned());
         self.quarantined.store(Arc::new(quarantined));

@@ -23,7 +23,7 @@ pub mod signature;
 
 pub use binding::{Binding, Bindings, BoundFor};
 pub use builtin::{BUILTINS, Builtin};
-pub use decider::{Decider, Decision, QUARANTINE_FAILURES, QUARANTINE_WINDOW, Quarantined};
+pub use decider::{Decider, Decision, Failed, QUARANTINE_FAILURES, QUARANTINE_WINDOW};
 pub use error::{CallError, HostError, LoadError, SettingsError};
 pub use exports::Sandboxed;
 pub use host::PolicyHost;

@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use baton_policy::{DecisionPoint, Health};
+use baton_policy::{DecisionPoint, Health, Settings};
 
 use crate::exports::Sandboxed;
-use crate::{Binding, Bindings, CallLimits, Decision};
+use crate::{Binding, Bindings, BoundFor, CallLimits, Decision};
 
 /// Questions that wait for the thread, at most; more are not asked, and counted.
 const WAITING_MAX: usize = 64;
@@ -65,17 +66,26 @@ pub struct ShadowReport {
 /// never held while a policy computes.
 #[derive(Debug, Default)]
 struct Known {
+    /// One more whenever other policies are asked beside: what was asked before is not told any more.
+    generation: AtomicU64,
     report: Mutex<ShadowReport>,
-    /// What each policy returned as memory of each node, and its opinion of it, by the policy's hash.
-    memory: Mutex<BTreeMap<(String, u64), (Health, Vec<u8>)>>,
 }
 
-type Job = Box<dyn FnOnce(&Known) + Send>;
+/// What the thread remembers.
+#[derive(Debug, Default)]
+struct Memory {
+    generation: u64,
+    /// What each policy returned as memory of each node, and its opinion of it, by the policy's hash.
+    of: BTreeMap<(String, u64), (Health, Vec<u8>)>,
+}
+
+type Job = Box<dyn FnOnce(&Known, &mut Memory) + Send>;
 
 /// Asks policies beside.
 #[derive(Default)]
 pub(crate) struct Shadow {
     known: Arc<Known>,
+    asked: Mutex<Vec<(DecisionPoint, BoundFor, String, Settings)>>,
     /// Started with the first question.
     thread: OnceLock<Option<SyncSender<Job>>>,
 }
@@ -91,11 +101,15 @@ impl fmt::Debug for Shadow {
 }
 
 impl Shadow {
-    /// Forgets everything if nobody is asked beside any more.
+    /// Begins anew if others are asked beside than before. Called once they are.
     pub(crate) fn rebind(&self, bindings: &Bindings) {
-        if bindings.shadows() == 0 {
-            *lock(&self.known.report) = ShadowReport::default();
-            lock(&self.known.memory).clear();
+        let mut asked = lock(&self.asked);
+        let now = bindings.shadows();
+        if *asked != now {
+            *asked = now;
+            let mut report = lock(&self.known.report);
+            self.known.generation.fetch_add(1, Ordering::Release);
+            *report = ShadowReport::default();
         }
     }
 
@@ -103,16 +117,22 @@ impl Shadow {
         lock(&self.known.report).clone()
     }
 
-    /// Has a policy answer a question that was decided.
+    /// Has a policy answer a question that was decided, or a part of it.
     pub(crate) fn ask<Q: Sandboxed + 'static>(
         &self,
         binding: &Binding,
-        question: &Q,
+        question: Q,
         decided: &Decision<Q::Verdict>,
     ) {
         let Some(thread) = self.thread.get_or_init(|| start(&self.known)) else { return };
-        let (beside, asked, verdict) = (binding.clone(), question.clone(), decided.verdict.clone());
-        let job: Job = Box::new(move |known| known.compare(&beside, asked, &verdict));
+        let (beside, verdict) = (binding.clone(), question.of_verdict(&decided.verdict));
+        let generation = self.known.generation.load(Ordering::Acquire);
+        let job: Job = Box::new(move |known, memory| {
+            if memory.generation != generation {
+                *memory = Memory { generation, ..Memory::default() };
+            }
+            known.compare(memory, &beside, question, &verdict);
+        });
         if let Err(TrySendError::Full(_)) = thread.try_send(job) {
             lock(&self.known.report).count(Q::POINT, binding).skipped += 1;
         }
@@ -124,8 +144,9 @@ fn start(known: &Arc<Known>) -> Option<SyncSender<Job>> {
     let (send, jobs) = sync_channel::<Job>(WAITING_MAX);
     let known = Arc::clone(known);
     let run = move || {
+        let mut memory = Memory::default();
         for job in jobs {
-            job(&known);
+            job(&known, &mut memory);
         }
     };
     match thread::Builder::new().name("shadow policies".to_owned()).spawn(run) {
@@ -146,25 +167,42 @@ impl ShadowReport {
 }
 
 impl Known {
-    fn compare<Q: Sandboxed>(&self, beside: &Binding, mut question: Q, decided: &Q::Verdict) {
+    fn compare<Q: Sandboxed>(
+        &self,
+        memory: &mut Memory,
+        beside: &Binding,
+        mut question: Q,
+        decided: &Q::Verdict,
+    ) {
         question.settings_mut().clone_from(&beside.settings);
         let hash = beside.module.hash();
-        let mut memory = lock(&self.memory);
-        question.recall(&|node| memory.get(&(hash.to_owned(), node)).cloned().unwrap_or_default());
+        question.recall(&|node| memory.of.get(&(hash.to_owned(), node)).cloned().unwrap_or_default());
         let answer = beside.module.ask(&question, &CallLimits::default());
-        let Ok((mut verdict, _)) = answer else {
-            lock(&self.report).count(Q::POINT, beside).failed += 1;
-            return;
+        let mut found = Vec::new();
+        let failed = match answer {
+            Ok((mut verdict, _)) => {
+                question.enforce_ceiling(&mut verdict);
+                let remembered = Q::remembered(&verdict);
+                if !remembered.is_empty() {
+                    // Of nodes that are not asked about any more nothing is remembered.
+                    memory.of.retain(|(of, _), _| of != hash);
+                }
+                for (node, health, bytes) in remembered {
+                    memory.of.insert((hash.to_owned(), node), (health, bytes));
+                }
+                found = question.disagreements(decided, &verdict);
+                false
+            }
+            Err(_) => true,
         };
-        question.enforce_ceiling(&mut verdict);
-        for (node, health, bytes) in Q::remembered(&verdict) {
-            memory.insert((hash.to_owned(), node), (health, bytes));
-        }
-        drop(memory);
-        let found = question.disagreements(decided, &verdict);
         let mut report = lock(&self.report);
+        // Somebody else is asked beside by now.
+        if self.generation.load(Ordering::Acquire) != memory.generation {
+            return;
+        }
         let counts = report.count(Q::POINT, beside);
-        counts.asked += 1;
+        counts.failed += u64::from(failed);
+        counts.asked += u64::from(!failed);
         counts.disagreed += u64::from(!found.is_empty());
         for (was, is) in found {
             if report.disagreements.len() >= DISAGREEMENTS_KEPT {

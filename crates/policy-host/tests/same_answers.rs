@@ -8,6 +8,7 @@ use baton_policy::{
     MaintenanceInput, MaintenancePurpose, NodeEvidence, PlacementInput, Policy, Present, PromotionInput,
     RejoinInput, RetryInput, Settings, Vitals, VoterView, Witness,
 };
+use baton_policy_chaos::Chaos;
 use baton_policy_host::{BUILTINS, CallLimits, Module, PolicyHost, Sandboxed};
 use baton_policy_swift::Swift;
 use proptest::prelude::*;
@@ -16,6 +17,9 @@ static MODULES: LazyLock<[Arc<Module>; 2]> = LazyLock::new(|| {
     let host = PolicyHost::new().unwrap();
     BUILTINS.map(|builtin| host.compile(builtin.bytes).unwrap())
 });
+
+static CHAOS: LazyLock<Arc<Module>> =
+    LazyLock::new(|| PolicyHost::new().unwrap().compile(include_bytes!("fixtures/chaos.wasm")).unwrap());
 
 fn pairs() -> [(&'static Module, &'static dyn Policy); 2] {
     [(&MODULES[0], &Classic), (&MODULES[1], &Swift)]
@@ -56,9 +60,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn vitals()(numbers in any::<[u64; 4]>()) -> Vitals {
-        let [loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes] = numbers;
-        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes, ..Default::default() }
+    fn vitals()(numbers in any::<[u64; 5]>()) -> Vitals {
+        let [loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes] = numbers;
+        Vitals { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes }
     }
 }
 
@@ -74,9 +78,10 @@ prop_compose! {
         previous in health(),
         memory in proptest::collection::vec(any::<u8>(), 0..64),
         role in prop_oneof![Just(NodeRole::Leaf), Just(NodeRole::Aggregator)],
+        group in 0_u32..3,
     ) -> NodeEvidence {
         NodeEvidence {
-            group: 1,
+            group,
             node: 1, role, misses, refusals, timeouts, connecting, connection_lost, rtt_mean_us, rtt_deviation_us,
             pong_intervals_ms, vitals, witnesses, flaps_last_hour, in_maintenance, previous, memory,
         }
@@ -89,15 +94,17 @@ prop_compose! {
         settings in settings(), seed in any::<u64>(), nodes in proptest::collection::vec(node(), 0..6),
     ) -> DetectionInput {
         let nodes = (1_u64..).zip(nodes).map(|(id, node)| NodeEvidence { node: id, ..node }).collect();
-        DetectionInput { now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, nodes, ..Default::default() }
+        let wall_ms = seed.rotate_left(9);
+        DetectionInput { now_ms, wall_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, nodes }
     }
 }
 
 prop_compose! {
     fn voter()(
         node in 3_u64..9, reachable in any::<bool>(), sees_master in any::<Option<bool>>(), log_index in any::<u64>(),
+        last_pong_age_ms in any::<Option<u64>>(), vitals in proptest::option::of(vitals()),
     ) -> VoterView {
-        VoterView { node, reachable, sees_master, log_index, ..Default::default() }
+        VoterView { node, reachable, sees_master, log_index, last_pong_age_ms, vitals }
     }
 }
 
@@ -107,12 +114,12 @@ prop_compose! {
         settings in settings(), seed in any::<u64>(), rank in number(), election_timeout_ms in long_number(),
         term in any::<u64>(), master in node(), voters in proptest::collection::vec(voter(), 0..4),
         campaigns in any::<u32>(), since_last_campaign_ms in proptest::option::of(long_number()),
-        unled_ms in long_number(),
+        unled_ms in long_number(), self_vitals in vitals(),
     ) -> ElectionInput {
         ElectionInput {
             now_ms, heartbeat_interval_ms, observer_late_ms, settings, seed, self_node: 2, rank, election_timeout_ms,
-            term, master, voters, campaigns, since_last_campaign_ms, unled_ms,
-            ..Default::default()
+            term, master, voters, campaigns, since_last_campaign_ms, unled_ms, self_vitals,
+            wall_ms: seed.rotate_left(9),
         }
     }
 }
@@ -122,17 +129,29 @@ prop_compose! {
         now_ms in any::<u64>(), settings in settings(), seed in any::<u64>(), database in ".{0,16}",
         partition in any::<u32>(), failed_primary in any::<u64>(), failed_group in any::<u32>(),
         candidates in proptest::collection::btree_map(
-            1_u64..20, (proptest::option::of(0_u64..3), any::<u32>(), 0_u32..3, 0_u64..2_000, any::<u64>(), any::<u32>()), 1..6,
+            1_u64..20,
+            (
+                proptest::option::of(0_u64..3), any::<u32>(), 0_u32..3, 0_u64..2_000, any::<u64>(), any::<u32>(),
+                proptest::option::of(vitals()), any::<bool>(),
+            ),
+            1..6,
         ),
     ) -> PromotionInput {
         let candidates = candidates
             .into_iter()
-            .map(|(node, (lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour))| Candidate {
-                node, lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour,
-                ..Default::default()
+            .map(|(node, told)| {
+                let (lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour, vitals, in_maintenance) =
+                    told;
+                Candidate {
+                    node, lsn, group, primaries_held, last_pong_age_ms, rtt_mean_us, flaps_last_hour, vitals,
+                    in_maintenance,
+                }
             })
             .collect();
-        PromotionInput { now_ms, settings, seed, database, partition, failed_primary, failed_group, candidates, ..Default::default() }
+        let wall_ms = seed.rotate_left(9);
+        PromotionInput {
+            now_ms, wall_ms, settings, seed, database, partition, failed_primary, failed_group, candidates,
+        }
     }
 }
 
@@ -147,7 +166,7 @@ prop_compose! {
         DegradeInput {
             now_ms, settings, seed, database, partition, sync_replica_timeout_ms, primary, primary_group, replica_group,
             silent_ms, linked, waiting_writes, oldest_wait_ms, copies_left, groups_left, replica,
-            ..Default::default()
+            wall_ms: seed.rotate_left(9),
         }
     }
 }
@@ -183,7 +202,7 @@ prop_compose! {
         let leaves = (1..=pairs).chain(101..=100 + pairs).zip(loads).map(
             |(node, (instances, primaries, flaps_last_hour, vitals))| LeafLoad {
                 node, group: if node > 100 { 2 } else { 1 }, instances, primaries, flaps_last_hour, vitals,
-                in_maintenance: false,
+                in_maintenance: flaps_last_hour == 3,
             },
         );
         let partitions = places.into_iter().map(|(a, b, is_there)| {
@@ -298,6 +317,12 @@ fn all_answer_alike<Q: Sandboxed>(question: &Q) -> Result<(), TestCaseError> {
         let (_, again) = module.ask(question, &CallLimits::default()).unwrap();
         prop_assert_eq!(stats.fuel, again.fuel, "the same input costs the same");
     }
+    // All that is asked gets through: the reason is a digest of it.
+    let mut echoed = question.clone();
+    *echoed.settings_mut() = Settings::from([("chaos".to_owned(), "echo".to_owned())]);
+    let limits = CallLimits { fuel: 500_000_000, time_ms: 60_000, ..CallLimits::default() };
+    let (verdict, _) = CHAOS.ask(&echoed, &limits).unwrap();
+    prop_assert_eq!(verdict, echoed.answer_of(&Chaos));
     Ok(())
 }
 

@@ -39,11 +39,6 @@ fn bound_everywhere(module: &Arc<Module>, settings: &Settings) -> Bindings {
     bindings
 }
 
-/// Binds, and nothing is in quarantine.
-fn rebind(decider: &Decider, bindings: Bindings) {
-    decider.rebind(bindings, BTreeSet::new());
-}
-
 fn detection() -> DetectionInput {
     let node = |id, misses, refusals| NodeEvidence {
         misses,
@@ -239,7 +234,7 @@ fn is_contained<Q: Sandboxed + 'static>(decider: &Decider, mut question: Q, way:
 fn every_misbehaviour_ends_in_the_classic_answer() {
     let decider = Decider::default();
     for (way, [detected, elected, promoted, degraded, rejoined, placed, maintained, retried]) in EXPECTED {
-        rebind(&decider, bound_everywhere(&CHAOS, &chaos(way)));
+        decider.rebind(bound_everywhere(&CHAOS, &chaos(way)));
         is_contained(&decider, detection(), way, *detected);
         is_contained(&decider, election(), way, *elected);
         is_contained(&decider, promotion(), way, *promoted);
@@ -281,14 +276,41 @@ fn a_policy_that_fails_again_and_again_is_not_asked_any_more() {
     assert!(quarantined[0].reason.contains("10 failures within 60s"), "{quarantined:?}");
     let why = decider.decide(&mut election()).fallback.unwrap();
     assert!(why.starts_with("it is quarantined"), "{why}");
-    // Until the cluster was told, whatever it says; then until an operator releases it.
-    rebind(&decider, bound_everywhere(&CHAOS, &chaos("none")));
-    assert!(decider.decide(&mut election()).fallback.is_some());
+    assert_eq!(decider.take_failures().len(), 1);
+    assert_eq!(decider.take_failures(), [], "each is told once");
+    // As long as the cluster does not know it, and then as long as its catalog says so.
+    let nobody = BTreeSet::new();
+    let it = BTreeSet::from([CHAOS.hash().to_owned()]);
+    let is_asked = || decider.decide(&mut election()).fallback.is_none();
+    decider.rebind(bound_everywhere(&CHAOS, &chaos("none")));
+    for held in [&nobody, &it] {
+        decider.hold(held.clone());
+        assert!(!is_asked());
+    }
+    assert_eq!(decider.quarantined(), [], "the cluster knows");
+    decider.hold(nobody.clone());
+    assert!(is_asked(), "an operator released it");
+    // What was told is not forgotten because this node's catalog is a moment behind.
+    decider.rebind(bound_everywhere(&CHAOS, &chaos("panic")));
+    for _ in 0..QUARANTINE_FAILURES {
+        assert!(!is_asked());
+    }
     decider.told(CHAOS.hash());
-    decider.rebind(bound_everywhere(&CHAOS, &chaos("none")), BTreeSet::from([CHAOS.hash().to_owned()]));
-    assert!(decider.decide(&mut election()).fallback.is_some());
-    rebind(&decider, bound_everywhere(&CHAOS, &chaos("none")));
-    assert_eq!(decider.decide(&mut election()).fallback, None);
+    decider.rebind(bound_everywhere(&CHAOS, &chaos("none")));
+    decider.hold(nobody);
+    assert!(!is_asked());
+}
+
+/// Wall time says as much of the machine as of the policy.
+#[test]
+fn a_policy_that_takes_too_long_is_not_quarantined_for_it() {
+    let limits = CallLimits { fuel: u64::MAX, time_ms: 5, ..CallLimits::default() };
+    let decider = Decider::with_limits(bound_everywhere(&CHAOS, &chaos("loop")), limits);
+    for _ in 0..2 * QUARANTINE_FAILURES {
+        let why = decider.decide(&mut election()).fallback.unwrap();
+        assert_eq!(why, "it was stopped after 5 ms");
+    }
+    assert_eq!(decider.quarantined(), []);
 }
 
 #[test]
@@ -363,7 +385,7 @@ fn a_shadow_is_asked_beside_and_decides_nothing() {
     let first = &report.disagreements[0];
     assert_eq!((first.subject.as_str(), first.active.0.as_str()), ("n7", "healthy"));
     assert_eq!((first.shadow.0.as_str(), first.module.as_str()), ("failed", "chaos"));
-    rebind(&decider, bound_everywhere(&classic, &Settings::new()));
+    decider.rebind(bound_everywhere(&classic, &Settings::new()));
     assert_eq!(decider.shadow_report(), ShadowReport::default(), "nobody is asked beside any more");
 }
 
@@ -422,6 +444,23 @@ fn without_a_binding_classic_decides_and_says_so() {
     let decision = Decider::default().decide(&mut detection());
     assert_eq!(decision.verdict, Classic.detect(&detection()));
     assert_eq!(decision.fallback.as_deref(), Some("no policy is bound"));
+}
+
+/// A shadow of one group is asked about that group, and the policy that decides about everybody, as before.
+#[test]
+fn a_shadow_of_a_group_cuts_no_question() {
+    let classic = HOST.compile(BUILTINS[0].bytes).unwrap();
+    let mut bindings = bound_everywhere(&classic, &Settings::new());
+    bindings.shadow(DecisionPoint::Detection, BoundFor::Group(2), binding(&CHAOS, &chaos("always")));
+    let decider = Decider::new(bindings);
+    let node = |id, group| NodeEvidence { group, ..NodeEvidence::answering(id, NodeRole::Leaf) };
+    let whole = DetectionInput { nodes: vec![node(1, 1), node(2, 2)], ..detection() };
+    let mut parts = decider.parts(whole.clone());
+    assert_eq!(parts, [whole]);
+    assert_eq!(decider.decide(&mut parts[0]).verdict.len(), 2);
+    let report = report_of(&decider, 1);
+    let subjects: Vec<&str> = report.disagreements.iter().map(|one| one.subject.as_str()).collect();
+    assert_eq!(subjects, ["n2"]);
 }
 
 #[test]
@@ -488,7 +527,7 @@ fn damaged_components_are_contained() {
         let at = (step * 7919 + 13) % bytes.len();
         bytes[at] ^= 1 << (step % 8);
         if let Ok(module) = HOST.compile(&bytes) {
-            rebind(&decider, bound_everywhere(&module, &Settings::new()));
+            decider.rebind(bound_everywhere(&module, &Settings::new()));
             decider.decide(&mut detection());
         }
     }
@@ -514,7 +553,7 @@ fn many_threads_decide_while_the_bindings_change() {
             })
             .collect();
         for turn in 0..2_000 {
-            rebind(&decider, bound_everywhere(&modules[turn % 2], &Settings::new()));
+            decider.rebind(bound_everywhere(&modules[turn % 2], &Settings::new()));
             thread::yield_now();
         }
         stop.store(true, Ordering::Relaxed);

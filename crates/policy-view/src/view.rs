@@ -194,17 +194,15 @@ impl View {
     /// nothing. Empty if nothing is, or either has no verdict.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
-        match (self, other) {
-            (Self::Detection(was), Self::Detection(is)) => was.differences(is),
-            (Self::Election(was), Self::Election(is)) => was.differences(is),
-            (Self::Promotion(was), Self::Promotion(is)) => was.differences(is),
-            (Self::Degrade(was), Self::Degrade(is)) => was.differences(is),
-            (Self::Rejoin(was), Self::Rejoin(is)) => was.differences(is),
-            (Self::Placement(was), Self::Placement(is)) => was.differences(is),
-            (Self::Maintenance(was), Self::Maintenance(is)) => was.differences(is),
-            (Self::Retry(was), Self::Retry(is)) => was.differences(is),
-            _ => Vec::new(),
+        macro_rules! alike {
+            ($($point:ident),+) => {
+                match (self, other) {
+                    $((Self::$point(was), Self::$point(is)) => was.differences(is),)+
+                    $((Self::$point(_), _) => Vec::new(),)+
+                }
+            };
         }
+        alike!(Detection, Election, Promotion, Degrade, Rejoin, Placement, Maintenance, Retry)
     }
 
     /// What is decided, and of whom. Empty if there is no verdict.

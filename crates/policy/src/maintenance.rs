@@ -1,6 +1,6 @@
 //! The decision point `maintenance`: in which order nodes are worked on.
 //!
-//! Asked by the master aggregator when an operator plans to restart, stop or start the nodes of a cluster. The nodes of
+//! Asked by the aggregator at which an operator plans to restart, stop or start the nodes of a cluster. The nodes of
 //! one stage are worked on at the same time, and a stage begins when those of the one before are whole again.
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub enum MaintenancePurpose {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MaintenanceInput {
-    /// The master aggregator's monotonic clock, in milliseconds since its process started.
+    /// The aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
     /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
     pub wall_ms: u64,

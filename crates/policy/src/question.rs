@@ -72,6 +72,17 @@ pub trait Question:
         }
     }
 
+    /// The part of a question that is about an availability group; None if it has no parts, or nothing of that group.
+    fn of_group(&self, group: u32) -> Option<Self> {
+        let _ = group;
+        None
+    }
+
+    /// The part of a verdict that is about this question, which may be a part of the one that was decided.
+    fn of_verdict(&self, verdict: &Self::Verdict) -> Self::Verdict {
+        verdict.clone()
+    }
+
     /// Writes into the question what a policy remembers of each node, and its last opinion of it, in the place of what
     /// another one does.
     fn recall(&mut self, of: &dyn Fn(u64) -> (Health, Vec<u8>)) {
@@ -227,6 +238,16 @@ impl Question for DetectionInput {
     fn decided(&self, verdict: &Self::Verdict) -> Vec<Decided> {
         let one = |v: &NodeVerdict| Decided::new(Subject::Node(v.node), v.health.to_string(), &v.reason);
         verdict.iter().map(one).collect()
+    }
+
+    fn of_group(&self, group: u32) -> Option<Self> {
+        let nodes: Vec<_> = self.nodes.iter().filter(|node| node.group == group).cloned().collect();
+        (!nodes.is_empty()).then(|| Self { nodes, ..self.without_nodes() })
+    }
+
+    fn of_verdict(&self, verdict: &Self::Verdict) -> Self::Verdict {
+        let is_asked = |verdict: &&NodeVerdict| self.nodes.iter().any(|node| node.node == verdict.node);
+        verdict.iter().filter(is_asked).cloned().collect()
     }
 
     fn recall(&mut self, of: &dyn Fn(u64) -> (Health, Vec<u8>)) {

@@ -1,7 +1,7 @@
 //! The decision point `retry`: whether a statement waits for a primary, or a master aggregator, that is not there.
 //!
-//! Asked by the aggregator that has the statement, when an attempt did not reach anybody who could carry it out, and then
-//! again from time to time. The statement keeps its id, so it is done once whoever does it (S12), and no verdict holds
+//! Asked by the aggregator that has the statement, when an attempt reached nobody who could carry it out (the primary is
+//! gone, not one yet, too busy, or just handing over), and then again from time to time. The statement keeps its id, so it is done once whoever does it (S12), and no verdict holds
 //! it for longer than `failover_buffer_ms`.
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct RetryInput {
     pub buffer_ms: u64,
     /// How many attempts were made.
     pub attempts: u32,
-    /// How many statements of this aggregator wait, this one included.
+    /// How many attempts of this aggregator wait, one for each partition that a statement is about, this one included.
     pub waiting: u32,
     /// How many replicas of the partition may take over, by the catalog; 0 if the statement waits for the master
     /// aggregator.

@@ -14,7 +14,7 @@ use baton_policy_sdk::{
     RetryInput, RetryVerdict, SettingDoc, Settings, export_policy,
 };
 
-use crate::ways::{HUGE, STRANGER, Way, babble};
+use crate::ways::{HUGE, STRANGER, Way, babble, digest};
 
 /// The policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +47,7 @@ impl Policy for Chaos {
                 Way::Huge => verdict.memory = vec![7; HUGE],
                 Way::Never => verdict.health = Health::Healthy,
                 Way::Always => verdict.health = Health::Failed,
+                Way::Echo => verdict.reason = digest(input),
                 _ => {}
             }
         }
@@ -66,6 +67,7 @@ impl Policy for Chaos {
             Way::Huge => verdict.reason = "x".repeat(HUGE),
             Way::Never => verdict = ElectionVerdict::wait("never"),
             Way::Always => verdict = ElectionVerdict::campaign("always"),
+            Way::Echo => verdict.reason = digest(input),
             _ => {}
         }
         verdict
@@ -79,6 +81,7 @@ impl Policy for Chaos {
             Way::Stranger => verdict.ranking.insert(0, input.failed_primary),
             Way::Silent | Way::Never => verdict.ranking.clear(),
             Way::Always => verdict.ranking.reverse(),
+            Way::Echo => verdict.reason = digest(input),
             Way::Babble => verdict.reason = babble(),
             Way::Huge => verdict.ranking = vec![1; HUGE / 8],
             _ => {}
@@ -94,6 +97,7 @@ impl Policy for Chaos {
             Way::Huge => verdict.reason = "x".repeat(HUGE),
             Way::Never => verdict.choice = DegradeChoice::Wait,
             Way::Always => verdict.choice = DegradeChoice::Degrade,
+            Way::Echo => verdict.reason = digest(input),
             _ => {}
         }
         verdict
@@ -106,6 +110,7 @@ impl Policy for Chaos {
             Way::Huge => RejoinVerdict::attach("x".repeat(HUGE)),
             Way::Never => RejoinVerdict::refuse("never"),
             Way::Always => RejoinVerdict::attach("always"),
+            Way::Echo => RejoinVerdict::attach(digest(input)),
             _ => Classic.rejoin(input),
         }
     }
@@ -124,6 +129,7 @@ impl Policy for Chaos {
                 verdict.places.fill(place);
             }
             Way::Babble => verdict.reason = babble(),
+            Way::Echo => verdict.reason = digest(input),
             Way::Huge => verdict.places = vec![Place::default(); HUGE / 4],
             _ => {}
         }
@@ -144,6 +150,7 @@ impl Policy for Chaos {
                 verdict.stages = vec![MaintenanceStage { nodes, reason: "at once".to_owned() }];
             }
             Way::Babble => verdict.reason = babble(),
+            Way::Echo => verdict.reason = digest(input),
             Way::Huge => verdict.reason = "x".repeat(HUGE),
             _ => {}
         }
@@ -157,6 +164,7 @@ impl Policy for Chaos {
             Way::Huge => RetryVerdict::wait(0, "x".repeat(HUGE)),
             Way::Never => RetryVerdict::fail("never"),
             Way::Always => RetryVerdict::wait(u64::MAX, "always"),
+            Way::Echo => RetryVerdict::wait(u64::MAX, digest(input)),
             _ => Classic.retry(input),
         }
     }

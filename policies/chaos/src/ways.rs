@@ -42,13 +42,15 @@ pub(crate) enum Way {
     Always,
     /// One of those that can be answered natively, another each time.
     Random,
+    /// As classic, with a digest of all that it was asked as the reason: what the sandbox hands over is compared by it.
+    Echo,
 }
 
 /// What `random` is one of: all that end by themselves.
 const ANSWERS: [Way; 8] =
     [Way::None, Way::Nonsense, Way::Stranger, Way::Silent, Way::Babble, Way::Never, Way::Always, Way::None];
 
-const WAYS: [(&str, Way); 15] = [
+const WAYS: [(&str, Way); 16] = [
     ("none", Way::None),
     ("panic", Way::Panic),
     ("loop", Way::Loop),
@@ -64,6 +66,7 @@ const WAYS: [(&str, Way); 15] = [
     ("never", Way::Never),
     ("always", Way::Always),
     ("random", Way::Random),
+    ("echo", Way::Echo),
 ];
 
 impl Way {
@@ -109,6 +112,13 @@ impl Way {
             _ => {}
         }
     }
+}
+
+/// A number that is another one if anything in a question is.
+pub(crate) fn digest(question: &impl std::fmt::Debug) -> String {
+    let text = format!("{question:?}");
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 /// A reason that is too long.

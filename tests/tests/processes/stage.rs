@@ -97,7 +97,8 @@ pub async fn heal(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn drop_tables(cluster: &Cluster) -> Result<()> {
+/// Drops the tables of writers.
+pub async fn drop_tables(cluster: &Cluster) -> Result<()> {
     let mut client = cluster.any_aggregator().await?;
     for load in Load::ALL {
         client.run(&format!("DROP TABLE IF EXISTS {}", load.table())).await?;

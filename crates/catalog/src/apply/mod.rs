@@ -139,9 +139,7 @@ impl Step<'_> {
             Command::UnbindPolicy { decision_points, scope, shadow } => {
                 self.unbind_policy(decision_points, *scope, *shadow)
             }
-            Command::RollbackPolicy { decision_points, scope } => {
-                self.roll_policy_back(decision_points, *scope)
-            }
+            Command::RollbackPolicy { back_to, scope } => self.roll_policy_back(back_to, *scope),
             Command::QuarantinePolicy { hash, reason } => self.quarantine_policy(hash, reason),
             Command::ReleasePolicy { name } => self.release_policy(name),
             Command::MarkMaintenance { node, until_ms } => self.mark_maintenance(*node, *until_ms),

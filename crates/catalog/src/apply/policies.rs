@@ -3,6 +3,8 @@
 //! A binding names bytes, not a name: a new version of a policy decides nothing until it is bound.
 //! What is bound, or may be bound again by a rollback, is kept; of the other versions of a name the newest ones are.
 
+use std::collections::BTreeMap;
+
 use baton_model::limits::{
     MAINTENANCE_MAX_MS, POLICIES_MAX, POLICY_BINDINGS_KEPT, POLICY_BINDINGS_MAX, POLICY_BYTES_MAX,
     POLICY_VERSIONS_KEPT, QUARANTINES_KEPT,
@@ -151,13 +153,20 @@ impl Step<'_> {
     }
 
     /// All of the decision points, or none.
-    pub(super) fn roll_policy_back(&mut self, decision_points: &[String], scope: BindingScope) -> Outcome {
+    pub(super) fn roll_policy_back(
+        &mut self,
+        back_to: &BTreeMap<String, String>,
+        scope: BindingScope,
+    ) -> Outcome {
         let mut back = Vec::new();
-        for point in decision_points {
+        for (point, wanted) in back_to {
             let mut binding = self.bound(point, scope, false)?;
             let nothing = || Rejection::NothingBefore(point.clone(), self.catalog.scope_text(scope));
             let BoundModule { policy, hash, settings, report } =
                 binding.previous.pop().ok_or_else(nothing)?;
+            if hash != *wanted {
+                return Err(Rejection::BoundMeanwhile(point.clone()));
+            }
             self.check_quarantine(&hash)?;
             back.push(Binding { policy, hash, settings, report, ..binding });
         }

@@ -1,18 +1,13 @@
 //! Asks the bound policies, writes down what was decided, and keeps what the cluster is to be told of it.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use baton_catalog::{Catalog, Command, Decision as Record, Severity, event_type};
-use baton_failover::{Answer, Ask, Placer};
+use baton_catalog::{Catalog, Decision as Record};
+use baton_failover::{Answer, Ask, Placer, Sight};
 use baton_model::NodeId;
 use baton_model::limits::DECISIONS_KEPT;
 use baton_policy::Subject;
 use baton_policy_host::{Decision, Sandboxed};
 use baton_policy_view::Viewed;
 use tokio::task::block_in_place;
-use tokio::time::Instant;
 
 use super::Aggregator;
 use crate::server::wall_clock_ms;
@@ -22,8 +17,8 @@ use crate::server::wall_clock_ms;
 const RECORDS_MAX: usize = DECISIONS_KEPT / 2;
 /// A recorded input or verdict has at most so many bytes; a larger one is only in the ring of files of its node.
 pub(super) const RECORDED_BYTES_MAX: usize = 64 << 10;
-/// A policy that fails again is reported again after this.
-const REPORT_AGAIN: Duration = Duration::from_secs(60);
+/// Who decided, where a policy gave no valid answer or none is bound.
+const NATIVE: &str = "classic (native)";
 
 /// Asks the bound policies.
 pub struct Asking<'a> {
@@ -43,13 +38,12 @@ impl<'a> Asking<'a> {
 
 impl<Q: Sandboxed + Viewed + 'static> Ask<Q> for Asking<'_> {
     fn ask(&mut self, mut question: Q) -> Answer<Q::Verdict> {
-        let node = self.aggregator.context.node();
-        let decision = self.aggregator.decider.decide(&mut question);
-        self.aggregator.ring.keep(node.0, &question, &decision);
-        if self.records.len() < RECORDS_MAX || decision.fallback.is_some() {
+        let decision = self.aggregator.decide(&mut question);
+        if self.records.len() < RECORDS_MAX {
+            let node = self.aggregator.context.node();
             self.records.push(record(node, self.catalog, &question, &decision));
         }
-        Answer { verdict: decision.verdict, policy: decision.module }
+        answer(decision)
     }
 }
 
@@ -59,15 +53,38 @@ impl Aggregator {
         self.ring.left_out()
     }
 
+    /// Asks the bound policy, and writes down what was decided.
+    pub(super) fn decide<Q: Sandboxed + Viewed + 'static>(&self, question: &mut Q) -> Decision<Q::Verdict> {
+        let decision = self.decider.decide(question);
+        self.ring.keep(self.context.node().0, question, &decision);
+        decision
+    }
+
+    /// What this node sees of others, as far as failover needs it, with those spared whom nobody could replace.
+    pub(super) fn sight(&self, catalog: &Catalog) -> Sight {
+        let judged = self.judged().borrow().clone();
+        let mut sight = judged.sight();
+        sight.spare(catalog);
+        sight
+    }
+
     /// Shares partitions out by the `placement` policy. What was decided is recorded soon after.
     pub(super) fn placing<T>(&self, catalog: &Catalog, place: impl FnOnce(&mut Placer<'_>) -> T) -> T {
-        let sight = self.judged().borrow().sight();
+        let sight = self.sight(catalog);
         let mut asking = Asking::new(self, catalog);
         // A policy computes, for as long as it may: no other task waits for that.
         let placed = block_in_place(|| place(&mut Placer { sight: &sight, policy: &mut asking }));
-        self.keep_records(asking.records);
+        if self.group_status().is_leader {
+            self.keep_records(asking.records);
+        }
         placed
     }
+}
+
+/// The verdict, and who gave it.
+pub(super) fn answer<V>(decision: Decision<V>) -> Answer<V> {
+    let policy = if decision.fallback.is_none() { decision.module } else { NATIVE.to_owned() };
+    Answer { verdict: decision.verdict, policy }
 }
 
 /// What the catalog keeps of a decision.
@@ -109,46 +126,4 @@ pub(super) fn subject(catalog: &Catalog, subject: &Subject) -> String {
         },
         _ => text,
     }
-}
-
-/// When each policy that gave no valid answer was last reported, by hash.
-#[derive(Debug, Default)]
-pub struct Reported(Mutex<std::collections::BTreeMap<String, Instant>>);
-
-impl Reported {
-    /// Events about policies that gave no valid answer, each at most once a minute: hash, name and reason of each.
-    pub fn events<'a>(
-        &self,
-        failures: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
-    ) -> (Vec<Command>, BTreeSet<String>) {
-        let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut commands = Vec::new();
-        let mut hashes = BTreeSet::new();
-        for (hash, name, reason) in failures.filter(|(hash, ..)| !hash.is_empty()) {
-            if reported.get(hash).is_some_and(|at| at.elapsed() < REPORT_AGAIN)
-                || !hashes.insert(hash.to_owned())
-            {
-                continue;
-            }
-            commands.push(Command::RecordEvent {
-                severity: Severity::Error,
-                event_type: event_type::POLICY_FALLBACK.into(),
-                node: None,
-                details: format!("{name} gave no valid answer, native classic decided instead: {reason}"),
-            });
-        }
-        (commands, hashes)
-    }
-
-    /// They are reported.
-    pub fn done(&self, hashes: BTreeSet<String>) {
-        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.extend(hashes.into_iter().map(|hash| (hash, Instant::now())));
-    }
-}
-
-/// Of these records, the policies that gave no valid answer.
-pub(super) fn failures(records: &[Record]) -> impl Iterator<Item = (&str, &str, &str)> {
-    let failed = records.iter().filter(|record| !record.fallback.is_empty());
-    failed.map(|record| (record.hash.as_str(), record.policy.as_str(), record.fallback.as_str()))
 }

@@ -195,8 +195,8 @@ impl Aggregator {
         let begun = self.context.clock.now();
         let mut judged = self.judged();
         loop {
-            let mut sight = judged.borrow_and_update().sight();
-            sight.spare(&self.context.catalog());
+            judged.borrow_and_update();
+            let sight = self.sight(&self.context.catalog());
             let seen = sight.nodes.get(&leaf)?;
             if sight.is_failed(leaf) {
                 return None;

@@ -8,7 +8,7 @@ use baton_consensus::{OpenError, ProposeError};
 use baton_gateway::PasswordHash;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{
-    AggregatorRole, Blob, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, StatementId, StoreId,
+    AggregatorRole, CatalogIndex, ClusterId, Incarnation, NodeId, NodeRole, StatementId, StoreId,
 };
 use baton_policy::DecisionPoint;
 use baton_sql::{Address, ClusterStatement, Login};
@@ -139,19 +139,10 @@ impl Aggregator {
     async fn builtin_policies(&self) -> Result<Vec<PolicyModule>, SqlError> {
         let mut policies = Vec::new();
         for builtin in &baton_policy_host::BUILTINS {
-            let hash = baton_policy_host::sha256_hex(builtin.bytes);
-            let module = self.modules.get(&hash, builtin.bytes).await.map_err(|error| {
+            policies.push(self.built_in(builtin).await.map_err(|error| {
                 let text = format!("the built-in policy {}: {error}", builtin.name);
                 SqlError::new(ErrorCode::UnknownError, text)
-            })?;
-            policies.push(PolicyModule {
-                name: module.name().to_owned(),
-                version: module.manifest().version.clone(),
-                hash,
-                decision_points: module.manifest().decision_points.iter().map(ToString::to_string).collect(),
-                bytes: Blob::new(builtin.bytes),
-                signature: None,
-            });
+            })?);
         }
         Ok(policies)
     }

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use tracing::{info, warn};
 
 use super::Aggregator;
-use super::asking::{Asking, failures};
+use super::asking::Asking;
 use crate::server::wall_clock_ms;
 
 impl Aggregator {
@@ -29,8 +29,6 @@ impl Aggregator {
         // A policy computes, for as long as it may: no other task waits for that.
         let mut commands =
             block_in_place(|| against_lag(&reports, &catalog, now, wall_ms, &seen, &mut asking));
-        let (events, reported) = self.reported.events(failures(&asking.records));
-        commands.extend(events);
         if commands.is_empty() {
             return true;
         }
@@ -39,9 +37,8 @@ impl Aggregator {
         let kept = asking.records.into_iter().filter(|record| record.verdict != "wait");
         commands.extend(kept.map(Command::RecordDecision));
         let entry = Entry { statement: None, at_ms: wall_clock_ms(), command: Command::Batch(commands) };
-        match self.propose(entry).await {
-            Ok(_) => self.reported.done(reported),
-            Err(error) => warn!(%error, "replicas that lag are still waited for"),
+        if let Err(error) = self.propose(entry).await {
+            warn!(%error, "replicas that lag are still waited for");
         }
         true
     }

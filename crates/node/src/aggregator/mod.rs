@@ -58,7 +58,6 @@ use crate::ring::Ring;
 use crate::tripwire;
 use crate::wire::{Request, Response};
 use addresses::Addresses;
-use asking::Reported;
 use auto_increment::AutoIncrement;
 use leases::Leases;
 use long::LongStatements;
@@ -93,8 +92,6 @@ pub struct Aggregator {
     positions: Positions,
     /// What leaves may show of what they read, while this node is the master aggregator.
     leases: Arc<Leases>,
-    /// When policies that failed were last reported.
-    reported: Reported,
     /// What was decided for operators' statements and is not recorded yet.
     unrecorded: Mutex<Vec<Record>>,
     /// Where decisions are written down.
@@ -172,7 +169,6 @@ impl Aggregator {
             transactions: Mutex::default(),
             positions: Positions::default(),
             leases,
-            reported: Reported::default(),
             unrecorded: Mutex::default(),
             ring,
             known,
@@ -193,7 +189,7 @@ impl Aggregator {
         let shutdown = &context.shutdown;
         tripwire::spawn("the pinged nodes' keeper", shutdown, Arc::clone(&aggregator).follow_nodes());
         tripwire::spawn("the bound policies' keeper", shutdown, Arc::clone(&aggregator).follow_bindings());
-        tripwire::spawn("the reporter of policies", shutdown, Arc::clone(&aggregator).report_quarantined());
+        tripwire::spawn("the reporter of policies", shutdown, Arc::clone(&aggregator).report_policies());
         tripwire::spawn("the compiler of policies", shutdown, Arc::clone(&aggregator).follow_modules());
         tripwire::spawn("the supervisor", shutdown, supervisor::supervise(Arc::clone(&aggregator)));
         tripwire::spawn("the gatherer of positions", shutdown, positions::gather(Arc::clone(&aggregator)));

@@ -3,17 +3,18 @@
 //! A module is compiled as soon as it is installed, off the async threads, so that nobody waits for that when it is
 //! bound. It is compiled once, whoever asks first, and forgotten when the catalog has it no more.
 //!
-//! * S8: a bound module that cannot be compiled, or is in quarantine, decides nothing: native classic does.
+//! * S8: a bound module that is in quarantine decides nothing: native classic does. So does one that cannot be compiled,
+//!   unless another one is bound for more than its part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_catalog::{BindingScope, Catalog, Command, Entry, PolicyModule};
-use baton_model::CatalogIndex;
+use baton_catalog::{BindingScope, Catalog, Command, Entry, PolicyModule, Severity, event_type};
+use baton_model::{Blob, CatalogIndex};
 use baton_policy::DecisionPoint;
-use baton_policy_host::{Binding, Bindings, BoundFor, Module, PolicyHost, Quarantined};
+use baton_policy_host::{BUILTINS, Binding, Bindings, BoundFor, Builtin, Failed, Module, PolicyHost};
 use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -25,8 +26,10 @@ use crate::wire::{Request, Response};
 
 /// A statement that changes who decides waits no longer until every aggregator decides so.
 const TAKE_EFFECT: Duration = Duration::from_secs(3);
-/// How often the cluster is told of policies in quarantine.
+/// How often the cluster is told of policies that fail.
 const REPORT: Duration = Duration::from_millis(500);
+/// A policy that fails again is told of again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
 /// Between two questions to an aggregator whether it does.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -139,13 +142,11 @@ impl Aggregator {
         loop {
             let catalog = catalogs.borrow_and_update().clone();
             let bindings: Vec<_> = catalog.bindings().cloned().collect();
-            let quarantines: Vec<_> = catalog.quarantines().cloned().collect();
-            let wanted = Some((bindings, quarantines));
-            if wanted != decided_by {
+            self.hold(&catalog);
+            if decided_by.as_ref() != Some(&bindings) {
                 let bound = self.modules.bound(&catalog).await;
-                let held = catalog.quarantines().map(|held| held.hash.clone()).collect();
-                self.decider.rebind(bound, held);
-                decided_by = wanted;
+                self.decider.rebind(bound);
+                decided_by = Some(bindings);
             }
             self.modules.bound.store(catalog.index().0, Ordering::Release);
             tokio::select! {
@@ -155,27 +156,93 @@ impl Aggregator {
         }
     }
 
-    /// Tells the cluster of policies that this node asks no more, so that nobody asks them until an operator says so.
-    pub(super) async fn report_quarantined(self: Arc<Self>) {
+    /// Tells the cluster of policies that gave no valid answer here, once a minute each, and of those that this node asks no
+    /// more, so that nobody asks them until an operator says so. As the master aggregator it installs what comes with its
+    /// binary, if that is another one than the cluster was founded by.
+    pub(super) async fn report_policies(self: Arc<Self>) {
+        let mut reported: BTreeMap<String, Instant> = BTreeMap::new();
         loop {
             tokio::select! {
                 () = sleep(REPORT) => {}
                 () = self.context.shutdown.cancelled() => return,
             }
-            for held in self.decider.quarantined() {
-                let Quarantined { module, hash, reason } = held;
-                error!(policy = module, hash, reason, "a policy is in quarantine");
-                let reason =
-                    format!("{reason} (at {})", self.context.catalog().address_of(self.context.node()));
-                let command = Command::QuarantinePolicy { hash: hash.clone(), reason };
-                let entry = Entry { statement: None, at_ms: wall_clock_ms(), command };
-                match self.propose_at_master(entry).await {
-                    // Refused is what is in quarantine already, or gone.
-                    Ok(_) => self.decider.told(&hash),
-                    Err(error) => warn!(%error, policy = module, "a policy in quarantine is not told of yet"),
+            let catalog = self.context.catalog();
+            self.hold(&catalog);
+            let at = catalog.address_of(self.context.node());
+            reported.retain(|_, at| at.elapsed() < REPORT_AGAIN);
+            for Failed { module, hash, reason } in self.decider.take_failures() {
+                if reported.contains_key(&hash) {
+                    continue;
+                }
+                let details = format!(
+                    "{module} gave no valid answer at {at}, native classic decided instead: {reason}"
+                );
+                let (severity, event_type) = (Severity::Error, event_type::POLICY_FALLBACK.to_owned());
+                let told = Command::RecordEvent { severity, event_type, node: None, details };
+                if self.tell_policy(&module, told).await {
+                    reported.insert(hash, Instant::now());
                 }
             }
+            for Failed { module, hash, reason } in self.decider.quarantined() {
+                error!(policy = module, hash, reason, "a policy is in quarantine");
+                let reason = format!("{reason} (at {at})");
+                // Refused is what is in quarantine already, or gone.
+                if self.tell_policy(&module, Command::QuarantinePolicy { hash: hash.clone(), reason }).await {
+                    self.decider.told(&hash);
+                }
+            }
+            if self.group_status().is_leader && catalog.cluster().is_some() {
+                self.install_built_in(&catalog).await;
+            }
         }
+    }
+
+    /// Says whether the cluster was told.
+    async fn tell_policy(&self, module: &str, command: Command) -> bool {
+        let entry = Entry { statement: None, at_ms: wall_clock_ms(), command };
+        let told = self.propose_at_master(entry).await;
+        if let Err(error) = &told {
+            warn!(%error, policy = module, "the cluster was not told of a policy that failed");
+        }
+        told.is_ok()
+    }
+
+    /// What comes with the binary is there under its name, whatever version the cluster was founded by. What is bound stays
+    /// bound to its bytes.
+    async fn install_built_in(&self, catalog: &Catalog) {
+        for builtin in BUILTINS.iter().filter(|builtin| catalog.module(builtin.hash()).is_none()) {
+            let module = match self.built_in(builtin).await {
+                Ok(module) => module,
+                Err(error) => {
+                    error!(
+                        policy = builtin.name,
+                        error, "a policy that comes with the binary cannot be loaded"
+                    );
+                    continue;
+                }
+            };
+            self.tell_policy(builtin.name, Command::InstallPolicy { module, replace: true }).await;
+        }
+    }
+
+    /// A module that comes with the binary.
+    ///
+    /// # Errors
+    /// That it is none, for people.
+    pub(super) async fn built_in(&self, builtin: &Builtin) -> Result<PolicyModule, String> {
+        let module = self.modules.get(builtin.hash(), builtin.bytes).await?;
+        Ok(PolicyModule {
+            name: module.name().to_owned(),
+            version: module.manifest().version.clone(),
+            hash: module.hash().to_owned(),
+            decision_points: module.manifest().decision_points.iter().map(ToString::to_string).collect(),
+            bytes: Blob::new(builtin.bytes),
+            signature: None,
+        })
+    }
+
+    fn hold(&self, catalog: &Catalog) {
+        self.decider.hold(catalog.quarantines().map(|held| held.hash.clone()).collect());
     }
 
     /// The index of the catalog by which this node decides, for whoever asks.

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use baton_catalog::Catalog;
-use baton_failover::Ask;
 use baton_model::{NodeId, PartitionId};
 use baton_policy::{RetryChoice, RetryInput};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Aggregator;
-use super::asking::Asking;
+use super::asking::answer;
 use crate::server::wall_clock_ms;
 
 /// A policy is asked again about the same statement after this at the earliest, and at the latest.
@@ -84,11 +83,9 @@ impl Patience<'_> {
         if now < self.ask_at {
             return true;
         }
-        let catalog = self.aggregator.context.catalog();
-        let mut asking = Asking::new(self.aggregator, &catalog);
-        let question = self.question(&catalog, now);
+        let mut question = self.question(&self.aggregator.context.catalog(), now);
         // A policy computes, for as long as it may: no other task waits for that.
-        let answer = block_in_place(|| asking.ask(question));
+        let answer = answer(block_in_place(|| self.aggregator.decide(&mut question)));
         if answer.verdict.choice == RetryChoice::Fail {
             self.last = format!("{} ({})", answer.verdict.reason, answer.policy);
             return false;

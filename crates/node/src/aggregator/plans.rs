@@ -199,7 +199,7 @@ impl Aggregator {
         partition: PartitionId,
         node: NodeId,
     ) -> Result<(), String> {
-        let answers = |leaf: &&Node| leaf.is_online() || self.judged().borrow().sight().is_well(leaf.id);
+        let answers = |leaf: &&Node| leaf.is_online() || self.sight(catalog).is_well(leaf.id);
         let Some(leaf) = catalog.node(node).filter(answers) else {
             return Err(format!("what {} has of it is an orphan", catalog.address_of(node)));
         };

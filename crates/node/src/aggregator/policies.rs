@@ -6,6 +6,8 @@
 //! * A signature is checked before the component is compiled.
 //! * What comes with the binary needs neither a signature nor a report.
 
+use std::collections::BTreeMap;
+
 use baton_catalog::{
     Binding, BindingScope, Catalog, Command, NewBinding, PolicyModule, PolicySignature, Rejection,
 };
@@ -209,6 +211,12 @@ impl Aggregator {
             signature: signature.to_ascii_lowercase(),
         });
         if !is_built_in(&bytes) {
+            if BUILTINS.iter().any(|builtin| builtin.name == name) {
+                let text = format!(
+                    "'{name}' is a policy that comes with the binary, and no other may be called so; give yours a name of its own"
+                );
+                return Err(refused(text).into());
+            }
             check_signature(catalog, name, &hash, signature.as_ref())?;
         }
         // One that is wrong is not kept, whether it has to be there or not.
@@ -341,14 +349,16 @@ fn rollback(
         );
         return Err(refused(text));
     }
-    for point in &decision_points {
-        let before = catalog.binding_at(point, of, false).and_then(|binding| binding.previous.last());
-        let module = before.and_then(|before| catalog.module(&before.hash));
-        if let Some(module) = module.filter(|module| !is_built_in(&module.bytes)) {
+    let mut back_to = BTreeMap::new();
+    for point in decision_points {
+        let before = catalog.binding_at(&point, of, false).and_then(|binding| binding.previous.last());
+        let hash = before.map_or_else(String::new, |before| before.hash.clone());
+        if let Some(module) = catalog.module(&hash).filter(|module| !is_built_in(&module.bytes)) {
             check_signature(catalog, &module.name, &module.hash, module.signature.as_ref())?;
         }
+        back_to.insert(point, hash);
     }
-    Ok(Command::RollbackPolicy { decision_points, scope: of })
+    Ok(Command::RollbackPolicy { back_to, scope: of })
 }
 
 #[cfg(test)]

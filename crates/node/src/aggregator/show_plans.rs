@@ -85,7 +85,7 @@ impl Aggregator {
     /// The state of a leaf as it is shown: one that answers and is not used yet is being attached, or waits for an
     /// operator.
     pub(super) fn shown_state(&self, catalog: &Catalog, node: &Node) -> Datum {
-        let answers = || self.judged().borrow().sight().is_well(node.id);
+        let answers = || self.sight(catalog).is_well(node.id);
         if node.state == NodeState::Offline && answers() {
             return text(if catalog.switch("auto_attach") { "attaching" } else { "detached" });
         }

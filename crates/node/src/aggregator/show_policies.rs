@@ -2,7 +2,7 @@
 //! are to be worked on.
 
 use baton_catalog::Catalog;
-use baton_failover::{Ask, maintenance_input};
+use baton_failover::maintenance_input;
 use baton_gateway::Answer;
 use baton_model::NodeId;
 use baton_policy::MaintenancePurpose;
@@ -11,7 +11,7 @@ use baton_sql::MaintenanceKind;
 use tokio::task::block_in_place;
 
 use super::Aggregator;
-use super::asking::Asking;
+use super::asking::answer;
 use super::show::{NUMBER, TEXT, number, text};
 use crate::local_sql::table;
 
@@ -67,11 +67,9 @@ impl Aggregator {
             MaintenanceKind::Start => MaintenancePurpose::Start,
         };
         let master = self.group_status().leader.unwrap_or_else(|| self.context.node());
-        let question = maintenance_input(catalog, &self.judged().borrow().sight(), master, purpose);
-        let mut asking = Asking::new(self, catalog);
+        let mut question = maintenance_input(catalog, &self.sight(catalog), master, purpose);
         // A policy computes, for as long as it may: no other task waits for that.
-        let answer = block_in_place(|| asking.ask(question));
-        self.keep_records(asking.records);
+        let answer = answer(block_in_place(|| self.decide(&mut question)));
         let columns = [
             ("Stage", NUMBER),
             ("Host", TEXT),
@@ -85,7 +83,7 @@ impl Aggregator {
         for (stage, of_stage) in (1_u32..).zip(&answer.verdict.stages) {
             for node in of_stage.nodes.iter().filter_map(|node| catalog.node(NodeId(*node))) {
                 let role =
-                    if node.id == master { "master aggregator".to_owned() } else { node.role.to_string() };
+                    if node.id == master { "Master Aggregator".to_owned() } else { node.role.to_string() };
                 rows.push(vec![
                     number(stage),
                     text(&node.host),

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Aggregator;
-use super::asking::{Asking, RECORDED_BYTES_MAX, failures, record};
+use super::asking::{Asking, RECORDED_BYTES_MAX, record};
 use crate::detection::Judged;
 use crate::server::wall_clock_ms;
 use crate::wire::{JoinRequest, Request, Response};
@@ -28,6 +28,8 @@ use crate::wire::{JoinRequest, Request, Response};
 const LOGGED_MAX: usize = 64;
 /// Without any news, the state is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Decisions about the same leaf that answers again are recorded this far apart.
+const RECORD_AGAIN: Duration = Duration::from_secs(5);
 /// A node that forgot its cluster is asked to join this often.
 const JOIN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -80,8 +82,8 @@ struct Supervision {
     free_at: Option<baton_model::Instant>,
     /// Since when leaves that are not used answer.
     returns: Returns,
-    /// What was last decided of each of them.
-    rejoins: BTreeMap<String, String>,
+    /// What was last recorded of each of them, and when.
+    rejoins: BTreeMap<String, (String, bool, Instant)>,
     /// Since when the catalog says of each node what it says.
     learned: Learned,
 }
@@ -116,7 +118,8 @@ impl Supervision {
         aggregator.hold_back(sight.held_back.clone());
         let mut records = detection_records(catalog, &found, judged, me, aggregator.context.clock.now());
         records.append(&mut asking.records);
-        records.append(&mut aggregator.take_records());
+        let of_operators = aggregator.take_records();
+        records.extend(of_operators.iter().cloned());
         if !plan.commands.is_empty() {
             for problem in found.iter().take(LOGGED_MAX) {
                 info!(%problem, "problem");
@@ -126,14 +129,6 @@ impl Supervision {
             }
         }
         commands.extend(plan.commands);
-        let campaign = if self.announced { None } else { aggregator.last_campaign() };
-        let of_tick = judged.parts.iter().filter_map(|(_, decision)| {
-            Some((decision.hash.as_str(), decision.module.as_str(), decision.fallback.as_deref()?))
-        });
-        let of_campaign = failures(campaign.as_slice());
-        let (events, reported) =
-            aggregator.reported.events(of_tick.chain(failures(&records)).chain(of_campaign));
-        commands.extend(events);
         commands.extend(records.into_iter().map(Command::RecordDecision));
         commands.extend(aggregator.abandoned_restores(catalog));
         commands.extend(expired_marks(catalog));
@@ -148,13 +143,13 @@ impl Supervision {
             self.doubted.clear();
         } else {
             self.doubted.extend(taken_from);
+            aggregator.keep_records(of_operators);
         }
         if done {
             if !std::mem::replace(&mut self.announced, true) {
                 aggregator.forget_campaign();
             }
             self.noted = plan.noted;
-            aggregator.reported.done(reported);
         }
         self.invite(aggregator, catalog, judged);
     }
@@ -221,13 +216,25 @@ impl Supervision {
         commands
     }
 
-    /// What is decided of a leaf again as before is not recorded again, and that one is used at once goes without saying.
+    /// What is decided of a leaf again as before is not recorded again, and that one is used at once goes without saying. A
+    /// policy that says another thing each time is recorded now and then: every record wakes who asks.
     fn drop_known_rejoins(&mut self, records: &mut Vec<Record>) {
         let before = std::mem::take(&mut self.rejoins);
         records.retain(|record| {
-            self.rejoins.insert(record.subject.clone(), record.verdict.clone());
-            let known = before.get(&record.subject).map_or("attach", String::as_str);
-            record.verdict != known || !record.fallback.is_empty()
+            let said = (record.verdict.as_str(), record.fallback.is_empty());
+            let known = before.get(&record.subject);
+            let is_known =
+                known.map_or(said == ("attach", true), |(verdict, own, _)| said == (verdict, *own));
+            let is_soon = known.is_some_and(|(_, _, at)| at.elapsed() < RECORD_AGAIN);
+            if is_known || is_soon {
+                if let Some(known) = known {
+                    self.rejoins.insert(record.subject.clone(), known.clone());
+                }
+                return false;
+            }
+            let recorded = (record.verdict.clone(), record.fallback.is_empty(), Instant::now());
+            self.rejoins.insert(record.subject.clone(), recorded);
+            true
         });
     }
 

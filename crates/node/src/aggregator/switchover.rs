@@ -294,7 +294,7 @@ impl Aggregator {
     /// Whether a leaf answers this node now, as the run and on the disk that the catalog knows.
     pub(super) fn is_as_known(&self, catalog: &Catalog, node: NodeId) -> bool {
         let Some(known) = catalog.node(node) else { return false };
-        let sight = self.judged().borrow().sight();
+        let sight = self.sight(&self.context.catalog());
         sight.is_well(node)
             && sight
                 .nodes
