@@ -12,7 +12,7 @@ macro_rules! wit {
 }
 
 /// The interface of policies.
-const WIT: [(&str, &str); 8] = wit![
+const WIT: [(&str, &str); 12] = wit![
     "types.wit",
     "log.wit",
     "manifest.wit",
@@ -20,6 +20,10 @@ const WIT: [(&str, &str); 8] = wit![
     "election.wit",
     "promotion.wit",
     "degrade.wit",
+    "rejoin.wit",
+    "placement.wit",
+    "maintenance.wit",
+    "retry.wit",
     "worlds.wit",
 ];
 
