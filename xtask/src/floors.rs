@@ -40,8 +40,10 @@ const AS_PURE_AS_A_CORE: &[(&str, &str)] =
     &[("baton-sim", "the same seed gives the same bytes, and it compiles in a minute")];
 
 /// What stands outside and is used all the same: from, to, why.
-const GUESTS_IN_THE_HOUSE: &[(&str, &str, &str)] =
-    &[("baton-sim", "baton-policy-swift", "the policies that are shipped are played natively")];
+const GUESTS_IN_THE_HOUSE: &[(&str, &str, &str)] = &[
+    ("baton-sim", "baton-policy-swift", "the policies that are shipped are played natively"),
+    ("baton-sim", "baton-policy-chaos", "a policy that misbehaves is played natively"),
+];
 
 /// What a core's tests may have although the core itself may not.
 const IN_A_CORES_TESTS: &[&str] = &["rand"];

@@ -113,7 +113,7 @@ impl Campaigner {
         // Never this member: while it leads it is not here, and it names itself only then.
         let call = match self.last_master {
             Some(master) => self
-                .ask(now, standing, catalog, observation, known, master, elector)
+                .ask(now, standing, catalog, (observation, known), master, elector)
                 .or_else(|| self.ceiling(now, standing, catalog)),
             None => self.start_up(now, standing),
         }?;
@@ -150,8 +150,7 @@ impl Campaigner {
         now: Instant,
         standing: Standing<'_>,
         catalog: &Catalog,
-        observation: &Observation,
-        known: &Known,
+        (observation, known): (&Observation, &Known),
         master: NodeId,
         elector: &mut dyn Ask<ElectionInput>,
     ) -> Option<Call> {

@@ -53,7 +53,7 @@ impl Module {
         {
             return Err(LoadError::ForeignImport(name.to_owned()));
         }
-        if component.get_export_index(None, &interface("manifest")).is_none() {
+        if component.get_export_index(None, interface("manifest")).is_none() {
             return Err(LoadError::NoManifest);
         }
         let wrong = |error: wasmtime::Error| LoadError::WrongInterface(format!("{error:#}"));

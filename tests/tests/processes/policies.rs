@@ -123,7 +123,7 @@ fn a_policy_is_signed_installed_bound_and_taken_back() {
         let at = at(cluster, "a2")?;
         let installed = told(folder.path(), cluster, &format!("install trust.wasm {at}")).await?;
         ensure!(installed["hash"] == hash && installed["signed_by"] == key, "{installed}");
-        ensure!(versions(&mut client, "trust").await? == [hash.clone()]);
+        ensure!(versions(&mut client, "trust").await? == std::slice::from_ref(&hash));
         // The same again is fine; another one of that name is not, unless it may.
         told(folder.path(), cluster, &format!("install trust.wasm {at}")).await?;
         fs::write(folder.path().join("trust2.wasm"), &other)?;

@@ -264,8 +264,8 @@ impl Step<'_> {
         }
     }
 
-    fn bound(&self, point: &String, scope: BindingScope, shadow: bool) -> Result<Binding, Rejection> {
-        let nothing = || Rejection::NotBound(point.clone(), self.catalog.scope_text(scope));
+    fn bound(&self, point: &str, scope: BindingScope, shadow: bool) -> Result<Binding, Rejection> {
+        let nothing = || Rejection::NotBound(point.to_owned(), self.catalog.scope_text(scope));
         self.catalog.binding_at(point, scope, shadow).cloned().ok_or_else(nothing)
     }
 
