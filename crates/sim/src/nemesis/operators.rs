@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use baton_catalog::{Command, Entry, NewBinding, Node, PlanKind, StepStatus};
 use baton_failover::Wishes;
 use baton_model::{DatabaseId, Durability, NodeId, NodeState, PartitionId, ReplicationMode, StatementId};
-use baton_policy::DecisionPoint;
+use baton_policy::{DecisionPoint, MaintenancePurpose};
 
 use super::{Cure, Fault, OPERATORS, SWITCHES};
 use crate::kernel::MS;
@@ -98,7 +98,10 @@ impl World {
             Fault::PromotePartition => self.promote_partition(),
             Fault::DetachLeaf => self.detach_leaf(),
             Fault::ReplaceLeaf => self.replace_leaf(),
-            Fault::Rebalance => self.rebalance(),
+            Fault::Rebalance => {
+                self.ask_for_an_order();
+                self.rebalance();
+            }
             Fault::AlterDatabase => self.alter_database(),
             Fault::CreateOrDropDatabase => {
                 let extra = self.catalog().databases().find(|db| db.name.starts_with("extra"));
@@ -151,6 +154,16 @@ impl World {
     }
 
     /// An operator begins a plan, or stops one.
+    /// An operator asks in which order nodes are to be worked on; whatever a policy says, it must be an order (S8).
+    fn ask_for_an_order(&mut self) {
+        let Some(master) = self.acting_leaders().first().map(|id| World::position(*id)) else { return };
+        let purposes = [MaintenancePurpose::Restart, MaintenancePurpose::Stop, MaintenancePurpose::Start];
+        let purpose = self.nemesis.rng.pick(&purposes);
+        if let Err(why) = self.order_of_maintenance(master, purpose) {
+            self.violated("S8", format!("an order of maintenance is none: {why}"));
+        }
+    }
+
     fn rebalance(&mut self) {
         let Some(master) = self.acting_leaders().first().map(|id| World::position(*id)) else { return };
         let databases: Vec<DatabaseId> = self.catalog().databases().map(|database| database.id).collect();

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use baton_catalog::{Catalog, Command, Entry, Outcome, Severity, event_type};
-use baton_failover::{LagReport, Learned, Plan, Returns, against_lag, problems};
+use baton_failover::{LagReport, Learned, Plan, Returns, against_lag, maintenance_input, problems};
 use baton_model::limits::CALL_TIMEOUT;
 use baton_model::{NodeId, PartitionId};
+use baton_policy::{MaintenancePurpose, Question, Rejection};
 
 use super::{Body, Origin, Timer, World};
 use crate::kernel::{MS, Time};
@@ -141,6 +142,18 @@ impl World {
             let entry = Entry { statement: None, at_ms: self.wall_us(me) / MS, command };
             self.propose(me, entry, Origin::Nobody);
         }
+    }
+
+    /// Asks the `maintenance` policy. Whether what it answers is an order.
+    pub(crate) fn order_of_maintenance(
+        &self,
+        me: usize,
+        purpose: MaintenancePurpose,
+    ) -> Result<(), Rejection> {
+        let catalog = self.catalog_at(self.aggregator(me).control.commit);
+        let mut question = maintenance_input(catalog, &self.sight(me), self.nodes[me].id, purpose);
+        let verdict = self.shelf.decide(catalog, &mut question).verdict;
+        question.validate(&verdict)
     }
 
     /// What was not committed was not said, and is said by the next look.
