@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn a_line_that_is_none_is_named_and_the_next_one_is_read() {
         let line = VIEW.replace('\n', " ");
-        let read = read(&format!("{{\"point\": \"rejoin\", \"input\": {{}}}}\n\u{fffd}\n{line}"));
+        let read = read(&format!("{{\"point\": \"lunch\", \"input\": {{}}}}\n\u{fffd}\n{line}"));
         let error = read[0].as_ref().unwrap_err();
-        assert!(error.line == 1 && error.why.contains("rejoin"), "{error:?}");
+        assert!(error.line == 1 && error.why.contains("lunch"), "{error:?}");
         assert_eq!(read[1].as_ref().unwrap_err().line, 2);
         assert_eq!(read[2].as_ref().unwrap().line, 3);
     }

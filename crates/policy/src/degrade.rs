@@ -10,11 +10,11 @@ use crate::{NodeEvidence, Rejection, Settings};
 
 /// One replica that keeps its primary waiting.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct DegradeInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
     /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    #[serde(default)]
     pub wall_ms: u64,
     /// The settings of the binding.
     pub settings: Settings,

@@ -9,11 +9,11 @@ use crate::{Health, MEMORY_BYTES_MAX, NodeEvidence, Rejection, Settings};
 
 /// All nodes of one tick.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct DetectionInput {
     /// The observer's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
     /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    #[serde(default)]
     pub wall_ms: u64,
     /// How far apart pings are, in milliseconds.
     pub heartbeat_interval_ms: u64,

@@ -10,11 +10,11 @@ use crate::{NodeEvidence, Rejection, Settings, Vitals};
 
 /// What one voting member knows when it asks itself whether to campaign.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ElectionInput {
     /// This node's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
     /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    #[serde(default)]
     pub wall_ms: u64,
     /// How far apart pings are, in milliseconds.
     pub heartbeat_interval_ms: u64,
@@ -27,6 +27,7 @@ pub struct ElectionInput {
     /// The voting member that asks.
     pub self_node: u64,
     /// What it would say of itself in a pong now.
+    #[serde(default)]
     pub self_vitals: Vitals,
     /// Its position, from 0, among the voters other than the master: the longest log first, then the lowest id.
     pub rank: u32,
@@ -49,7 +50,6 @@ pub struct ElectionInput {
 
 /// What is known of another voter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct VoterView {
     /// The voter.
     pub node: u64,
@@ -60,8 +60,10 @@ pub struct VoterView {
     /// The last index of its control log.
     pub log_index: u64,
     /// How long ago it last answered a ping, in milliseconds; none if it never did.
+    #[serde(default)]
     pub last_pong_age_ms: Option<u64>,
     /// What it said of itself in its last pong; none before the first.
+    #[serde(default)]
     pub vitals: Option<Vitals>,
 }
 

@@ -32,13 +32,13 @@ impl fmt::Display for Health {
 
 /// What a node said of itself in its last pong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Vitals {
     /// How late its event loop ran, in milliseconds.
     pub loop_delay_ms: u64,
     /// How long its last sync of a log to disk took, in milliseconds.
     pub fsync_ms: u64,
     /// How long the sync that goes on now has taken so far, in milliseconds; 0 if none does.
+    #[serde(default)]
     pub syncing_ms: u64,
     /// How many committed records it has yet to apply.
     pub apply_backlog: u64,
@@ -63,13 +63,13 @@ pub struct Witness {
 
 /// What one observer knows of one node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
 pub struct NodeEvidence {
     /// The judged node.
     pub node: u64,
     /// What it is for.
     pub role: NodeRole,
     /// The availability group of a leaf; 0 of an aggregator.
+    #[serde(default)]
     pub group: u32,
     /// Consecutive counted misses since the last pong. Goes on rising while a connection attempt is under way.
     pub misses: u32,

@@ -25,7 +25,6 @@ pub enum MaintenancePurpose {
 
 /// The nodes that are to be worked on.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct MaintenanceInput {
     /// The aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,

@@ -11,7 +11,6 @@ use crate::{Rejection, Settings, Vitals};
 
 /// One database whose partitions are to be shared out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct PlacementInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
@@ -46,7 +45,6 @@ pub struct Cell {
 
 /// What is known of a leaf that may get partitions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct LeafLoad {
     /// The leaf.
     pub node: u64,

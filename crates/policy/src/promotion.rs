@@ -11,11 +11,11 @@ use crate::{Rejection, Settings, Vitals};
 
 /// One partition that has lost its primary.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct PromotionInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,
     /// The asking node's wall clock, in milliseconds since 1970 UTC: for the hour of the day, not for durations.
+    #[serde(default)]
     pub wall_ms: u64,
     /// The settings of the binding.
     pub settings: Settings,
@@ -35,7 +35,6 @@ pub struct PromotionInput {
 
 /// A replica that may be promoted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Candidate {
     /// The leaf that holds it.
     pub node: u64,
@@ -52,8 +51,10 @@ pub struct Candidate {
     /// How often the leaf failed and came back within the last hour.
     pub flaps_last_hour: u32,
     /// What the leaf said of itself in its last pong; none before the first.
+    #[serde(default)]
     pub vitals: Option<Vitals>,
     /// Whether an operator marked the leaf as being worked on.
+    #[serde(default)]
     pub in_maintenance: bool,
 }
 

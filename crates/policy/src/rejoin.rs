@@ -10,7 +10,6 @@ use crate::{NodeEvidence, Rejection, Settings};
 
 /// One leaf that answers again.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct RejoinInput {
     /// The master aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,

@@ -11,7 +11,6 @@ use crate::{NodeEvidence, Rejection, Settings};
 
 /// One statement that nobody could carry out yet.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct RetryInput {
     /// The aggregator's monotonic clock, in milliseconds since its process started.
     pub now_ms: u64,

@@ -182,8 +182,12 @@ impl Aggregator {
             if context.identity().has_control && !folder.join("CURRENT").exists() {
                 return Err(StartError::ControlLost(folder.to_path_buf()));
             }
-            aggregator.open_group().await?;
-            check_place(&context)?;
+            let group = aggregator.open_group().await?;
+            if let Err(error) = check_place(&context) {
+                // RocksDB must be closed before the process ends: what goes on in it then aborts.
+                group.shutdown().await;
+                return Err(error);
+            }
         }
         tokio::spawn(log_changes(Arc::clone(&context), changes));
         let shutdown = &context.shutdown;
