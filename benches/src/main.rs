@@ -11,6 +11,7 @@ mod figure;
 mod gaps;
 mod gauge;
 mod inserts;
+mod lab;
 mod load;
 mod memory;
 mod promotion;
@@ -46,6 +47,8 @@ enum Part {
     Detection,
     /// Until another policy decides.
     Activation,
+    /// What each policy does in the library of faults.
+    Lab,
 }
 
 /// What to measure.
@@ -112,6 +115,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted(Part::Activation) {
         activation::measure().await?;
+    }
+    if wanted(Part::Lab) {
+        tokio::task::block_in_place(lab::measure)?;
     }
     Ok(())
 }
