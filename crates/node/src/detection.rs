@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use baton_detector::Observation;
 use baton_failover::{FailedSince, Known, Sight, detection_input, felt};
 use baton_model::NodeId;
-use baton_policy::{DetectionInput, Health, NodeEvidence, NodeVerdict};
+use baton_policy::{DetectionInput, NodeEvidence, NodeVerdict};
 use baton_policy_host::{Decider, Decision};
 use baton_transport::heartbeat::Judgement;
 use tokio::sync::watch;
@@ -110,6 +110,10 @@ pub fn judge(with: Judge) -> impl FnMut(&Observation) -> Vec<Judgement> + Send +
 
 /// Whether everybody is what he was.
 fn is_quiet(input: &DetectionInput, decision: &Decision<Vec<NodeVerdict>>) -> bool {
-    let before: BTreeMap<u64, Health> = input.nodes.iter().map(|node| (node.node, node.previous)).collect();
-    decision.verdict.iter().all(|verdict| before.get(&verdict.node) == Some(&verdict.health))
+    // Policies answer in the order of the question, mostly.
+    decision.verdict.iter().enumerate().all(|(at, verdict)| {
+        let asked = input.nodes.get(at).filter(|node| node.node == verdict.node);
+        let asked = asked.or_else(|| input.nodes.iter().find(|node| node.node == verdict.node));
+        asked.is_some_and(|node| node.previous == verdict.health)
+    })
 }

@@ -167,7 +167,13 @@ impl Files {
                     self.written += line.len() as u64;
                 }
                 Err(RecvTimeoutError::Timeout) => self.file.flush()?,
-                Err(RecvTimeoutError::Disconnected) => return self.file.flush(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nothing follows: a disk that does not take the rest is not waited for.
+                    if let Err(error) = self.file.flush() {
+                        warn!(%error, "the last decisions are not written down");
+                    }
+                    return Ok(());
+                }
             }
         }
     }

@@ -210,7 +210,11 @@ impl Aggregator {
     /// What comes with the binary is there under its name, whatever version the cluster was founded by. What is bound stays
     /// bound to its bytes.
     async fn install_built_in(&self, catalog: &Catalog) {
-        for builtin in BUILTINS.iter().filter(|builtin| catalog.module(builtin.hash()).is_none()) {
+        // One that an operator has dropped stays away.
+        let is_another = |builtin: &&Builtin| {
+            catalog.policy(builtin.name).is_some() && catalog.module(builtin.hash()).is_none()
+        };
+        for builtin in BUILTINS.iter().filter(is_another) {
             let module = match self.built_in(builtin).await {
                 Ok(module) => module,
                 Err(error) => {
