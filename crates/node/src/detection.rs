@@ -52,6 +52,13 @@ impl Judged {
         self.parts.iter().find(|(input, _)| is_asked(input)).map(|(input, decision)| (input, decision))
     }
 
+    /// The evidence of a node, as its policy was told it.
+    #[must_use]
+    pub fn evidence_of(&self, node: NodeId) -> Option<&NodeEvidence> {
+        let mut nodes = self.parts.iter().flat_map(|(input, _)| &input.nodes);
+        nodes.find(|evidence| evidence.node == node.0)
+    }
+
     /// The evidence of all nodes, as their policies were told it.
     #[must_use]
     pub fn evidence(&self) -> BTreeMap<NodeId, &NodeEvidence> {

@@ -121,7 +121,7 @@ impl Patience<'_> {
             attempts: self.attempts,
             waiting: self.aggregator.waiting.load(Ordering::Relaxed),
             heirs: u32::try_from(heirs).unwrap_or(u32::MAX),
-            awaited: node.and_then(|node| judged.evidence().get(&node).map(|evidence| (*evidence).clone())),
+            awaited: node.and_then(|node| judged.evidence_of(node)).cloned(),
             last: self.uncertain.clone().unwrap_or_else(|| self.last.clone()),
             ..RetryInput::default()
         }

@@ -12,7 +12,7 @@ use baton_catalog::{
 };
 use baton_failover::{Learned, Plan, Problem, Returns, Sight, problems};
 use baton_model::{NodeId, NodeRole, PartitionId};
-use baton_policy::{DetectionInput, NodeEvidence, NodeVerdict};
+use baton_policy::{DetectionInput, NodeVerdict};
 use baton_policy_host::Decision;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
@@ -104,8 +104,7 @@ impl Supervision {
         sight.learned = self.learned.look(sight.now, catalog);
         self.doubted.extend(aggregator.handing_over.take_unresolved());
         sight.reads_until = self.lend(aggregator, catalog, &sight, term);
-        let evidence = judged.evidence();
-        let of = |node: NodeId| evidence.get(&node).map(|evidence| NodeEvidence::clone(evidence));
+        let of = |node: NodeId| judged.evidence_of(node).cloned();
         let mut asking = Asking::new(aggregator, catalog);
         // A policy computes, for as long as it may: no other task waits for that.
         let (found, plan) = block_in_place(|| {
