@@ -18,9 +18,13 @@
 #define HEARD_MISSES_MAX 2
 #define REASON_BYTES_MAX 128
 
-typedef baton_policy_types_evidence_t evidence_t;
+#define CONNECTION_LOST EXPORTS_BATON_POLICY_DETECTION_MARKS_CONNECTION_LOST
+#define FAILED EXPORTS_BATON_POLICY_DETECTION_MARKS_FAILED
+#define IN_MAINTENANCE EXPORTS_BATON_POLICY_DETECTION_MARKS_IN_MAINTENANCE
+
 typedef baton_policy_types_health_t health_t;
-typedef exports_baton_policy_detection_verdict_t verdict_t;
+typedef exports_baton_policy_detection_marks_t marks_t;
+typedef exports_baton_policy_detection_nodes_t nodes_t;
 
 static policy_string_t text(const char *words) {
     policy_string_t made;
@@ -89,45 +93,50 @@ static void say(char *reason, uint32_t count, const char *words) {
     reason[at] = 0;
 }
 
-static bool is_heard(const evidence_t *node) {
-    return node->misses <= HEARD_MISSES_MAX && node->refusals == 0 && node->timeouts == 0 && !node->connection_lost;
-}
-
 // A failed node stays failed until it is heard, and one under maintenance does not fail.
-static health_t settle(const evidence_t *node, health_t counted) {
-    if (node->previous == BATON_POLICY_TYPES_HEALTH_FAILED) {
-        return is_heard(node) ? counted : BATON_POLICY_TYPES_HEALTH_FAILED;
+static health_t settle(const nodes_t *nodes, size_t i, health_t counted) {
+    marks_t marks = nodes->marks.ptr[i];
+    if (marks & FAILED) {
+        bool is_heard = nodes->misses.ptr[i] <= HEARD_MISSES_MAX && nodes->refusals.ptr[i] == 0 &&
+                        nodes->timeouts.ptr[i] == 0 && !(marks & CONNECTION_LOST);
+        return is_heard ? counted : BATON_POLICY_TYPES_HEALTH_FAILED;
     }
-    if (node->in_maintenance && counted == BATON_POLICY_TYPES_HEALTH_FAILED) {
+    if ((marks & IN_MAINTENANCE) && counted == BATON_POLICY_TYPES_HEALTH_FAILED) {
         return BATON_POLICY_TYPES_HEALTH_SUSPECT;
     }
     return counted;
 }
 
-static verdict_t judge(const evidence_t *node, uint32_t limit) {
-    health_t counted = BATON_POLICY_TYPES_HEALTH_HEALTHY;
-    if (node->misses >= limit || (node->connection_lost && node->refusals > 0)) {
-        counted = BATON_POLICY_TYPES_HEALTH_FAILED;
-    } else if (node->misses >= limit - limit / 2 || node->refusals > 0 || node->connection_lost) {
-        counted = BATON_POLICY_TYPES_HEALTH_SUSPECT;
-    }
+static health_t judge(const nodes_t *nodes, size_t i, uint32_t limit) {
+    uint32_t misses = nodes->misses.ptr[i];
+    bool is_lost = nodes->marks.ptr[i] & CONNECTION_LOST, is_refused = nodes->refusals.ptr[i] > 0;
+    if (misses >= limit || (is_lost && is_refused)) return BATON_POLICY_TYPES_HEALTH_FAILED;
+    if (misses >= limit - limit / 2 || is_refused || is_lost) return BATON_POLICY_TYPES_HEALTH_SUSPECT;
+    return BATON_POLICY_TYPES_HEALTH_HEALTHY;
+}
+
+static policy_string_t why(const nodes_t *nodes, size_t i, uint32_t limit) {
     char reason[REASON_BYTES_MAX] = "";
-    say(reason, node->misses, " of ");
+    say(reason, nodes->misses.ptr[i], " of ");
     say(reason, limit, " misses, ");
-    say(reason, node->refusals, " refusals");
-    verdict_t verdict;
-    verdict.node = node->node;
-    verdict.health = settle(node, counted);
-    verdict.reason = text(reason);
-    verdict.memory.ptr = NULL;
-    verdict.memory.len = 0;
-    return verdict;
+    say(reason, nodes->refusals.ptr[i], " refusals");
+    return text(reason);
 }
 
 void exports_baton_policy_detection_decide(
-    exports_baton_policy_detection_input_t *input, exports_baton_policy_detection_list_verdict_t *ret) {
+    exports_baton_policy_detection_input_t *input, exports_baton_policy_detection_verdicts_t *ret) {
+    const nodes_t *nodes = &input->nodes;
+    size_t count = nodes->node.len;
     uint32_t limit = silence_misses(&input->settings);
-    ret->len = input->nodes.len;
-    ret->ptr = malloc(ret->len * sizeof *ret->ptr);
-    for (size_t i = 0; i < ret->len; i++) ret->ptr[i] = judge(&input->nodes.ptr[i], limit);
+    memset(ret, 0, sizeof *ret);
+    ret->node.len = ret->health.len = ret->reason.len = ret->reasons.len = count;
+    ret->node.ptr = nodes->node.ptr;
+    ret->health.ptr = malloc(count * sizeof *ret->health.ptr);
+    ret->reason.ptr = malloc(count * sizeof *ret->reason.ptr);
+    ret->reasons.ptr = malloc(count * sizeof *ret->reasons.ptr);
+    for (size_t i = 0; i < count; i++) {
+        ret->health.ptr[i] = settle(nodes, i, judge(nodes, i, limit));
+        ret->reason.ptr[i] = i;
+        ret->reasons.ptr[i] = why(nodes, i, limit);
+    }
 }

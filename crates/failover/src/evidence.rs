@@ -71,7 +71,7 @@ pub fn evidence(seen: &Evidence, known: &Known) -> NodeEvidence {
         connection_lost: seen.connection_lost,
         rtt_mean_us: u64::from(seen.rtt_mean_us),
         rtt_deviation_us: u64::from(seen.rtt_deviation_us),
-        pong_intervals_ms: seen.pong_intervals_ms.clone(),
+        pong_intervals_ms: seen.pong_intervals_ms.clone().into(),
         vitals: seen.report.map(|report| vitals(&report.vitals)),
         witnesses: seen
             .witnesses
@@ -184,7 +184,7 @@ impl Sight {
             let before = |age: u32| Instant(observation.at.0.saturating_sub(u64::from(age) * 1000));
             let sight = NodeSight {
                 health: verdict.map_or(Health::Healthy, |verdict| verdict.health),
-                reason: verdict.map_or_else(String::new, |verdict| verdict.reason.clone()),
+                reason: verdict.map_or_else(String::new, |verdict| verdict.reason.to_string()),
                 failed_at: failed.of(seen.node),
                 last_pong: seen.last_pong_age_ms.map(before),
                 answered_as: seen.report.filter(|report| report.joined).map(|r| (r.incarnation, r.store)),

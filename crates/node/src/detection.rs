@@ -105,7 +105,7 @@ pub fn judge(with: Judge) -> impl FnMut(&Observation) -> Vec<Judgement> + Send +
             .map(|verdict| Judgement {
                 node: NodeId(verdict.node),
                 health: felt(verdict.health),
-                reason: verdict.reason.clone(),
+                reason: verdict.reason.to_string(),
                 memory: verdict.memory.clone(),
             })
             .collect();

@@ -16,7 +16,7 @@ fn node(id: u64) -> NodeEvidence {
         misses: u32::from(id.is_multiple_of(3)),
         rtt_mean_us: 240,
         rtt_deviation_us: 60,
-        pong_intervals_ms: vec![150; 32],
+        pong_intervals_ms: vec![150; 32].into(),
         vitals: Some(Vitals {
             loop_delay_ms: 1,
             fsync_ms: 2,
@@ -26,7 +26,8 @@ fn node(id: u64) -> NodeEvidence {
         }),
         witnesses: [1, 2]
             .map(|observer| Witness { observer, misses: 0, refusals: 0, timeouts: 0, age_ms: 90 })
-            .to_vec(),
+            .into_iter()
+            .collect(),
         ..NodeEvidence::answering(id, NodeRole::Leaf)
     }
 }

@@ -81,7 +81,7 @@ impl From<&native::NodeEvidence> for types::Evidence {
             connection_lost: evidence.connection_lost,
             rtt_mean_us: evidence.rtt_mean_us,
             rtt_deviation_us: evidence.rtt_deviation_us,
-            pong_intervals_ms: evidence.pong_intervals_ms.clone(),
+            pong_intervals_ms: evidence.pong_intervals_ms.to_vec(),
             vitals: evidence.vitals.map(Into::into),
             witnesses: evidence.witnesses.iter().copied().map(Into::into).collect(),
             flaps_last_hour: evidence.flaps_last_hour,
@@ -89,27 +89,6 @@ impl From<&native::NodeEvidence> for types::Evidence {
             previous: evidence.previous.into(),
             memory: evidence.memory.clone(),
         }
-    }
-}
-
-impl From<&native::DetectionInput> for detection::Input {
-    fn from(input: &native::DetectionInput) -> Self {
-        Self {
-            now_ms: input.now_ms,
-            wall_ms: input.wall_ms,
-            heartbeat_interval_ms: input.heartbeat_interval_ms,
-            observer_late_ms: input.observer_late_ms,
-            settings: settings(&input.settings),
-            seed: input.seed,
-            nodes: input.nodes.iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<detection::Verdict> for native::NodeVerdict {
-    fn from(verdict: detection::Verdict) -> Self {
-        let detection::Verdict { node, health, reason, memory } = verdict;
-        Self { node, health: health.into(), reason, memory }
     }
 }
 

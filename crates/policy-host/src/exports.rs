@@ -2,7 +2,7 @@
 
 use baton_policy::{
     DecisionPoint, DegradeInput, DetectionInput, ElectionInput, MaintenanceInput, PlacementInput,
-    PromotionInput, Question, RejoinInput, RetryInput,
+    PromotionInput, Question, Rejection, RejoinInput, RetryInput,
 };
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre};
@@ -10,18 +10,20 @@ use wasmtime::component::{Component, Instance, InstancePre};
 use crate::bindings::{
     VERSION, degrade, detection, election, maintenance, placement, promotion, rejoin, retry,
 };
+use crate::columns::verdicts;
 use crate::sandbox::Sandbox;
 
 /// A question that a sandboxed policy can be asked.
 pub trait Sandboxed: Question {
-    /// Asks an instance. None if the component does not export the decision point.
+    /// Asks an instance. None if the component does not export the decision point. What it answered may not even be a
+    /// verdict that could be validated.
     #[doc(hidden)]
     fn call(
         &self,
         exports: &Exports,
         store: &mut Store<Sandbox>,
         instance: &Instance,
-    ) -> Option<wasmtime::Result<Self::Verdict>>;
+    ) -> Option<wasmtime::Result<Result<Self::Verdict, Rejection>>>;
 }
 
 macro_rules! exports {
@@ -73,7 +75,7 @@ macro_rules! exports {
                 exports: &Exports,
                 store: &mut Store<Sandbox>,
                 instance: &Instance,
-            ) -> Option<wasmtime::Result<Self::Verdict>> {
+            ) -> Option<wasmtime::Result<Result<Self::Verdict, Rejection>>> {
                 let indices = exports.$point.as_ref()?;
                 let asked = indices
                     .load(&mut *store, instance)
@@ -85,14 +87,14 @@ macro_rules! exports {
 }
 
 exports! {
-    detection: DetectionInput, |answer| answer.into_iter().map(Into::into).collect();
-    election: ElectionInput, Into::into;
-    promotion: PromotionInput, Into::into;
-    degrade: DegradeInput, Into::into;
-    rejoin: RejoinInput, Into::into;
-    placement: PlacementInput, Into::into;
-    maintenance: MaintenanceInput, Into::into;
-    retry: RetryInput, Into::into;
+    detection: DetectionInput, verdicts;
+    election: ElectionInput, |answer| Ok(answer.into());
+    promotion: PromotionInput, |answer| Ok(answer.into());
+    degrade: DegradeInput, |answer| Ok(answer.into());
+    rejoin: RejoinInput, |answer| Ok(answer.into());
+    placement: PlacementInput, |answer| Ok(answer.into());
+    maintenance: MaintenanceInput, |answer| Ok(answer.into());
+    retry: RetryInput, |answer| Ok(answer.into());
 }
 
 /// The name of an interface as components export it.

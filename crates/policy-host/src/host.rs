@@ -13,8 +13,9 @@ use crate::{HostError, LoadError, Module};
 
 /// Bytes of WASM stack. A thread that calls a policy needs this much and its own.
 const STACK_BYTES_MAX: usize = 256 << 10;
-/// Bytes that a memory can grow by before it has to be moved: one WASM page is what most policies ask for.
-const GROWTH_BYTES: u64 = 64 << 10;
+/// Bytes that a memory can grow by before it has to be moved: what a decision over a thousand nodes asks for. It is taken
+/// from the heap and not touched, so that others do not pay for it.
+const GROWTH_BYTES: u64 = 1 << 20;
 
 /// Compiles policies. Cheap to clone; one for a process is enough.
 #[derive(Clone)]

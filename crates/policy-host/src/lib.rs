@@ -12,6 +12,7 @@
 mod binding;
 mod bindings;
 mod builtin;
+mod columns;
 mod decider;
 mod error;
 mod exports;

@@ -136,6 +136,7 @@ impl Module {
             let asked = question.call(&self.exports, store, instance);
             asked.unwrap_or_else(|| Err(wasmtime::Error::msg("it is not exported")))
         })?;
+        let verdict = verdict?;
         question.validate(&verdict)?;
         Ok((verdict, stats))
     }

@@ -83,7 +83,9 @@ prop_compose! {
         NodeEvidence {
             group,
             node: 1, role, misses, refusals, timeouts, connecting, connection_lost, rtt_mean_us, rtt_deviation_us,
-            pong_intervals_ms, vitals, witnesses, flaps_last_hour, in_maintenance, previous, memory,
+            pong_intervals_ms: pong_intervals_ms.into(),
+            witnesses: witnesses.into(),
+            vitals, flaps_last_hour, in_maintenance, previous, memory,
         }
     }
 }

@@ -117,7 +117,7 @@ fn healthy(nodes: u32) -> View {
     let node = |id: u32| NodeEvidence {
         rtt_mean_us: 300,
         rtt_deviation_us: 60,
-        pong_intervals_ms: vec![150; 32],
+        pong_intervals_ms: vec![150; 32].into(),
         ..NodeEvidence::answering(u64::from(id), NodeRole::Leaf)
     };
     let input = DetectionInput {

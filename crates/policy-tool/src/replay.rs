@@ -307,7 +307,7 @@ mod tests {
     fn another_answer_of_the_same_component_is_found() {
         let mut forged = recorded(1, 200);
         let View::Detection(asked) = &mut forged.view else { unreachable!() };
-        asked.verdict.as_mut().unwrap()[0].reason.push('!');
+        asked.verdict.as_mut().unwrap()[0].reason = "forged".into();
         let replayed = again(&MODULES[0], vec![forged], None);
         assert_eq!((replayed.own, replayed.own_otherwise, replayed.changed), (1, 1, 0));
     }

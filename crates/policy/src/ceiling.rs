@@ -8,6 +8,8 @@
 //! `failover_buffer_ms`, where statements wait. The verdicts of `promotion`, `placement` and `maintenance` are choices
 //! among what is offered, and cannot decide nothing.
 
+use smol_str::format_smolstr;
+
 use crate::{
     Classic, DegradeInput, DegradeVerdict, DetectionInput, Health, NodeEvidence, NodeVerdict, RejoinChoice,
     RejoinInput, RejoinVerdict, Settings,
@@ -40,8 +42,9 @@ pub fn enforce_detection_ceiling(input: &DetectionInput, verdicts: &mut [NodeVer
         };
         if verdict.health != Health::Failed && is_overdue(node) {
             let (score, _) = Classic::score(node, &Settings::new());
+            let counts = node.counts();
             verdict.reason =
-                format!("score {score}, which no policy may call {}: {}", verdict.health, node.counts());
+                format_smolstr!("score {score}, which no policy may call {}: {counts}", verdict.health);
             verdict.health = Health::Failed;
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::rejection::check_reason;
 use crate::{Health, MEMORY_BYTES_MAX, NodeEvidence, Rejection, Settings};
@@ -43,7 +44,7 @@ pub struct NodeVerdict {
     /// What it is thought to be.
     pub health: Health,
     /// Why, in a few words. At most 1 KiB.
-    pub reason: String,
+    pub reason: SmolStr,
     /// What the policy wants to know of this node at the next decision. At most 4 KiB.
     pub memory: Vec<u8>,
 }

@@ -7,6 +7,8 @@ use std::fmt;
 use baton_model::NodeRole;
 use serde::{Deserialize, Serialize};
 
+use crate::Shared;
+
 /// A policy's opinion of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum Health {
@@ -86,11 +88,11 @@ pub struct NodeEvidence {
     /// Mean deviation of the round trip time, in microseconds.
     pub rtt_deviation_us: u64,
     /// Times between the last pongs, oldest first, in milliseconds; at most 32. Empty before the second pong.
-    pub pong_intervals_ms: Vec<u32>,
+    pub pong_intervals_ms: Shared<u32>,
     /// What the node said of itself in its last pong; none before the first.
     pub vitals: Option<Vitals>,
     /// What others see of it, newest report of each observer.
-    pub witnesses: Vec<Witness>,
+    pub witnesses: Shared<Witness>,
     /// How often it failed and came back within the last hour.
     pub flaps_last_hour: u32,
     /// Whether an operator marked it as being worked on, until a time that is not over.
@@ -126,9 +128,9 @@ impl NodeEvidence {
             connection_lost: false,
             rtt_mean_us: 0,
             rtt_deviation_us: 0,
-            pong_intervals_ms: Vec::new(),
+            pong_intervals_ms: Shared::empty(),
             vitals: None,
-            witnesses: Vec::new(),
+            witnesses: Shared::empty(),
             flaps_last_hour: 0,
             in_maintenance: false,
             previous: Health::Healthy,

@@ -28,6 +28,7 @@ mod rejection;
 mod rejoin;
 mod retry;
 mod settings;
+mod shared;
 
 pub use ceiling::{
     DEGRADE_CEILING, DETECTION_CEILING, REJOIN_CEILING_MS, enforce_degrade_ceiling,
@@ -52,3 +53,4 @@ pub use rejection::{MEMORY_BYTES_MAX, REASON_BYTES_MAX, Rejection};
 pub use rejoin::{RejoinChoice, RejoinInput, RejoinVerdict, validate_rejoin};
 pub use retry::{RetryChoice, RetryInput, RetryVerdict, validate_retry};
 pub use settings::{NumberSetting, SettingDoc, Settings};
+pub use shared::Shared;

@@ -66,7 +66,7 @@ prop_compose! {
 }
 
 fn verdict(node: u64) -> NodeVerdict {
-    NodeVerdict { node, health: Health::Healthy, reason: String::new(), memory: Vec::new() }
+    NodeVerdict { node, health: Health::Healthy, reason: "".into(), memory: Vec::new() }
 }
 
 proptest! {
@@ -133,7 +133,7 @@ proptest! {
 fn reasons_and_memories_have_a_limit() {
     let input =
         DetectionInput { nodes: vec![NodeEvidence::answering(1, NodeRole::Leaf)], ..Default::default() };
-    let talkative = NodeVerdict { reason: "x".repeat(1025), ..verdict(1) };
+    let talkative = NodeVerdict { reason: "x".repeat(1025).into(), ..verdict(1) };
     assert_eq!(validate_detection(&input, &[talkative]), Err(Rejection::ReasonTooLong(1025)));
     let hoarding = NodeVerdict { memory: vec![0; 4097], ..verdict(1) };
     assert_eq!(validate_detection(&input, &[hoarding]), Err(Rejection::MemoryTooLong(1, 4097)));

@@ -79,7 +79,7 @@ fn judge(node: &NodeEvidence, settings: &Settings) -> NodeVerdict {
         // Who has failed stays failed until it is really heard again, and who is under maintenance does not fail.
         health: node.settle(counted),
         // For people, at three in the morning: what was counted, against what, and why that.
-        reason: format!("score {score} of {limit} {when}: {}", node.counts()),
+        reason: format!("score {score} of {limit} {when}: {}", node.counts()).into(),
         // What is written here comes back at the next tick as `node.memory`. There is nothing to remember.
         memory: Vec::new(),
     }

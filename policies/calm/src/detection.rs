@@ -48,7 +48,12 @@ impl Tick<'_> {
             return self.receive(node);
         }
         let (counted, reason) = self.weigh(node);
-        NodeVerdict { node: node.node, health: node.settle(counted), reason, memory: Vec::new() }
+        NodeVerdict {
+            node: node.node,
+            health: node.settle(counted),
+            reason: reason.into(),
+            memory: Vec::new(),
+        }
     }
 
     /// What the evidence against a node comes to.
@@ -121,7 +126,7 @@ impl Tick<'_> {
         } else {
             (Health::Failed, memory.write())
         };
-        NodeVerdict { node: node.node, health, reason, memory }
+        NodeVerdict { node: node.node, health, reason: reason.into(), memory }
     }
 }
 

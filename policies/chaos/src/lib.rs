@@ -43,11 +43,11 @@ impl Policy for Chaos {
         for verdict in &mut verdicts {
             match way {
                 Way::Nonsense => verdict.node = verdict.node.wrapping_add(STRANGER),
-                Way::Babble => verdict.reason = babble(),
+                Way::Babble => verdict.reason = babble().into(),
                 Way::Huge => verdict.memory = vec![7; HUGE],
                 Way::Never => verdict.health = Health::Healthy,
                 Way::Always => verdict.health = Health::Failed,
-                Way::Echo => verdict.reason = digest(input),
+                Way::Echo => verdict.reason = digest(input).into(),
                 _ => {}
             }
         }

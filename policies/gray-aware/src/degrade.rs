@@ -3,7 +3,7 @@
 //! A replica whose leaf stalls now has had its chance after a moment: the write that waits for it waits for the disk
 //! that stalls. Any other replica has what classic gives it.
 
-use baton_policy_sdk::{Classic, DegradeInput, DegradeVerdict, Policy};
+use baton_policy_sdk::{Classic, DegradeInput, DegradeVerdict, Policy, Vitals};
 
 use crate::DEGRADE_MS;
 use crate::symptoms::Limits;
@@ -13,7 +13,10 @@ pub fn degrade(input: &DegradeInput) -> DegradeVerdict {
     let limits = Limits::read(&input.settings);
     // Of a leaf that does not answer, the vitals are old.
     let told = input.replica.vitals.filter(|_| input.replica.is_heard());
-    let ill = told.filter(|vitals| limits.is_slow_sync(vitals) || limits.is_late_loop(vitals));
+    let is_ill = |vitals: &Vitals| {
+        limits.is_hanging(vitals) || limits.is_slow_sync(vitals) || limits.is_late_loop(vitals)
+    };
+    let ill = told.filter(is_ill);
     let classic = Classic.degrade(input);
     let Some(vitals) = ill.filter(|_| input.waiting_writes > 0) else { return classic };
     let due_ms = u64::from(DEGRADE_MS.read(&input.settings));

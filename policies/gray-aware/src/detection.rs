@@ -80,7 +80,7 @@ pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
         .map(|Case { node, health, reason, memory }| NodeVerdict {
             node: node.node,
             health,
-            reason,
+            reason: reason.into(),
             memory: memory.write(),
         })
         .collect()
@@ -202,8 +202,10 @@ impl<'a> Tick<'a> {
             (memory.sync_ms, memory.sync_age_ms) = (vitals.fsync_ms, 0);
             memory.slow_syncs = known.slow_syncs.saturating_add(1);
         }
-        let is_stalled =
+        let is_news =
             memory.sync_ms > 0 && memory.sync_age_ms <= memory.sync_ms.saturating_mul(SYNC_NEWS_TIMES);
+        let is_hanging = self.limits.is_hanging(&vitals);
+        let is_stalled = is_hanging || is_news;
         if !is_stalled {
             memory.slow_syncs = 0;
         }
@@ -211,7 +213,9 @@ impl<'a> Tick<'a> {
         let longer_if =
             |goes_on: bool, known: Option<u64>| goes_on.then(|| longer(known, passed_ms).unwrap_or_default());
         memory.late_ms = longer_if(is_late && !node.in_maintenance, known.late_ms);
-        memory.stalled_ms = longer_if(is_stalled && !node.in_maintenance, known.stalled_ms);
+        memory.stalled_ms = longer_if(is_stalled && !node.in_maintenance, known.stalled_ms)
+            // It stalls for as long as the sync goes on; nothing that is remembered is older than the observer's clock.
+            .map(|ms| if is_hanging { ms.max(vitals.syncing_ms.min(now_ms)) } else { ms });
         memory.well_ms = longer_if(!is_late && !is_stalled && memory.failed_as_gray, known.well_ms);
         memory
     }
@@ -298,7 +302,9 @@ impl<'a> Tick<'a> {
         if self.is_late() {
             return Some(format!("the observer is {} ms late", self.input.observer_late_ms));
         }
-        if late_ms.is_none_or(|ms| ms < self.gray_ms) && slow_syncs < self.slow_syncs_min {
+        let hangs_ms = case.told().map_or(0, |vitals| vitals.syncing_ms);
+        let is_proven = late_ms.max(Some(hangs_ms)).is_some_and(|ms| ms >= self.gray_ms);
+        if !is_proven && slow_syncs < self.slow_syncs_min {
             return Some(format!("that is slow sync {slow_syncs} of {}", self.slow_syncs_min));
         }
         let (away, one) = others.away_but(case);

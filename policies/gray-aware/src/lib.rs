@@ -10,9 +10,8 @@
 //! About silence and refused connections it is classic, but that a connection that broke and is then refused is believed
 //! at once, as under swift.
 //!
-//! Not here: aggregators, whose disk shows in elections; which leaf has the other copy of what, which no input of
-//! detection holds; and a disk that hangs for good, which shows in no vital sign: `fsync_ms` is of a sync that has
-//! ended.
+//! Not here: aggregators, whose disk shows in elections, and which leaf has the other copy of what, which no input of
+//! detection holds.
 
 mod degrade;
 mod detection;
@@ -29,7 +28,7 @@ const FSYNC_LIMIT_MS: NumberSetting = NumberSetting {
     name: "fsync_limit_ms",
     default: 2_000,
     range: 100..=3_600_000,
-    doc: "A leaf whose last sync to disk took so many milliseconds or more has a disk that stalls.",
+    doc: "A leaf whose sync to disk takes or took so many milliseconds or more has a disk that stalls.",
 };
 /// How late an event loop may be.
 const LOOP_LIMIT_MS: NumberSetting = NumberSetting {

@@ -29,6 +29,12 @@ impl Limits {
         vitals.fsync_ms >= self.fsync_ms
     }
 
+    /// Whether the sync that goes on is slow already. It is measured all the time, so this is so now, and a disk that
+    /// hangs for good shows in nothing else.
+    pub fn is_hanging(&self, vitals: &Vitals) -> bool {
+        vitals.syncing_ms >= self.fsync_ms
+    }
+
     /// Whether its event loop is late. It is measured all the time, so this is so now.
     pub fn is_late_loop(&self, vitals: &Vitals) -> bool {
         vitals.loop_delay_ms >= self.loop_ms
@@ -43,7 +49,11 @@ impl Limits {
 
     /// What is bad, in words. The backlog is no symptom, for whoever catches up has one; but it helps to understand.
     pub fn words(&self, vitals: &Vitals) -> String {
-        let sync = self.is_slow_sync(vitals).then(|| format!("a sync took {} ms", vitals.fsync_ms));
+        let sync = if self.is_hanging(vitals) {
+            Some(format!("a sync takes {} ms and has not ended", vitals.syncing_ms))
+        } else {
+            self.is_slow_sync(vitals).then(|| format!("a sync took {} ms", vitals.fsync_ms))
+        };
         let late = self.is_late_loop(vitals).then(|| format!("its loop is {} ms late", vitals.loop_delay_ms));
         let backlog =
             (vitals.apply_backlog > 0).then(|| format!("{} records are to be applied", vitals.apply_backlog));

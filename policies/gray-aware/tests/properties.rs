@@ -32,10 +32,11 @@ prop_compose! {
     fn vitals()(
         loop_delay_ms in span(),
         fsync_ms in span(),
+        syncing_ms in prop_oneof![2 => Just(0), 1 => span()],
         apply_backlog in prop_oneof![Just(0), any::<u64>()],
         free_disk_bytes in prop_oneof![3 => Just(1_u64 << 40), 1 => any::<u64>(), 1 => 0_u64..2 << 30],
     ) -> Vitals {
-        Vitals { loop_delay_ms, fsync_ms, apply_backlog, free_disk_bytes, ..Default::default() }
+        Vitals { loop_delay_ms, fsync_ms, syncing_ms, apply_backlog, free_disk_bytes }
     }
 }
 
@@ -218,6 +219,7 @@ fn number(settings: &Settings, name: &str, default: u64) -> u64 {
 fn is_ill(node: &NodeEvidence, settings: &Settings) -> bool {
     let is_bad = |vitals: Vitals| {
         vitals.fsync_ms >= number(settings, "fsync_limit_ms", 2_000)
+            || vitals.syncing_ms >= number(settings, "fsync_limit_ms", 2_000)
             || vitals.loop_delay_ms >= number(settings, "loop_limit_ms", 1_000)
     };
     node.is_heard() && node.vitals.is_some_and(is_bad)

@@ -14,7 +14,12 @@ pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
         .iter()
         .map(|node| {
             let (counted, reason) = judge(input, node);
-            NodeVerdict { node: node.node, health: node.settle(counted), reason, memory: Vec::new() }
+            NodeVerdict {
+                node: node.node,
+                health: node.settle(counted),
+                reason: reason.into(),
+                memory: Vec::new(),
+            }
         })
         .collect()
 }

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(monster.failed_after_ms(), u64::MAX);
         assert!(monster.phi_tenths(u64::MAX - 1) < 3);
         let node = NodeEvidence {
-            pong_intervals_ms: [0, u32::MAX].repeat(16),
+            pong_intervals_ms: [0, u32::MAX].repeat(16).into(),
             ..NodeEvidence::answering(1, baton_policy_sdk::NodeRole::Leaf)
         };
         let rhythm = Rhythm::of(&node, 0, &Settings::new()).unwrap();

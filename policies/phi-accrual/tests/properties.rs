@@ -3,7 +3,7 @@
 use baton_model::NodeRole;
 use baton_policy::{
     Classic, DetectionInput, ElectionChoice, ElectionInput, Health, NodeEvidence, NodeVerdict, Policy,
-    Settings, VoterView, Witness, validate_detection, validate_election,
+    Settings, Shared, VoterView, Witness, validate_detection, validate_election,
 };
 use baton_policy_phi_accrual::PhiAccrual;
 use proptest::prelude::*;
@@ -50,7 +50,8 @@ prop_compose! {
         witnesses in proptest::collection::vec(count(), 0..3),
     ) -> NodeEvidence {
         NodeEvidence {
-            misses, refusals, timeouts, connection_lost, in_maintenance, previous, pong_intervals_ms,
+            misses, refusals, timeouts, connection_lost, in_maintenance, previous,
+            pong_intervals_ms: pong_intervals_ms.into(),
             witnesses: (90..)
                 .zip(witnesses)
                 .map(|(observer, misses)| Witness { observer, misses, refusals: 0, timeouts: 0, age_ms: 100 })
@@ -160,7 +161,7 @@ proptest! {
         let mut other = DetectionInput { now_ms, seed, ..input.clone() };
         other.nodes.iter_mut().for_each(|node| {
             node.memory = vec![7; 9];
-            node.witnesses.clear();
+            node.witnesses = Shared::empty();
         });
         prop_assert_eq!(&PhiAccrual.detect(&other), &verdicts);
         for (node, verdict) in input.nodes.iter().zip(verdicts) {
@@ -280,7 +281,7 @@ proptest! {
         let deviation = variance.sqrt().max(min_deviation_ms.into());
         let mean = average.max(150.0) + f64::from(acceptable_pause_ms);
         let time = f64::from(misses * 150);
-        let node = NodeEvidence { misses, pong_intervals_ms: pongs, ..NodeEvidence::answering(1, NodeRole::Leaf) };
+        let node = NodeEvidence { misses, pong_intervals_ms: pongs.into(), ..NodeEvidence::answering(1, NodeRole::Leaf) };
         let input = DetectionInput { heartbeat_interval_ms: 150, settings, nodes: vec![node], ..Default::default() };
         let health = PhiAccrual.detect(&input)[0].health;
         // Two roundings to whole milliseconds, of which a deviation's counts up to z times.

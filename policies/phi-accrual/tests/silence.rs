@@ -13,7 +13,11 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 }
 
 fn node(pongs: &[u32], misses: u32) -> NodeEvidence {
-    NodeEvidence { pong_intervals_ms: pongs.to_vec(), misses, ..NodeEvidence::answering(4, NodeRole::Leaf) }
+    NodeEvidence {
+        pong_intervals_ms: pongs.to_vec().into(),
+        misses,
+        ..NodeEvidence::answering(4, NodeRole::Leaf)
+    }
 }
 
 /// The health of one node, and why.
@@ -25,7 +29,7 @@ fn judged(node: NodeEvidence, settings: Settings) -> (Health, String) {
         ..DetectionInput::default()
     };
     let verdict = PhiAccrual.detect(&input).remove(0);
-    (verdict.health, verdict.reason)
+    (verdict.health, verdict.reason.to_string())
 }
 
 /// After how many missed pings a node is suspect, and failed.

@@ -50,9 +50,9 @@ pub use baton_policy::{
     MaintainedNode, MaintenanceInput, MaintenancePurpose, MaintenanceStage, MaintenanceVerdict, Manifest,
     NodeEvidence, NodeVerdict, NumberSetting, Place, PlacementInput, PlacementVerdict, Policy, Present,
     PromotionInput, PromotionVerdict, Question, REASON_BYTES_MAX, Rejection, RejoinChoice, RejoinInput,
-    RejoinVerdict, RetryChoice, RetryInput, RetryVerdict, SettingDoc, Settings, UnknownDecisionPoint, Vitals,
-    VoterView, Witness, validate_degrade, validate_detection, validate_election, validate_maintenance,
-    validate_placement, validate_promotion, validate_rejoin, validate_retry,
+    RejoinVerdict, RetryChoice, RetryInput, RetryVerdict, SettingDoc, Settings, Shared, UnknownDecisionPoint,
+    Vitals, VoterView, Witness, validate_degrade, validate_detection, validate_election,
+    validate_maintenance, validate_placement, validate_promotion, validate_rejoin, validate_retry,
 };
 
 /// Exports a policy from this crate: `export_policy!(MyPolicy: detection, promotion);`

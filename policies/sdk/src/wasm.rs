@@ -3,8 +3,10 @@
 //! One world for the manifest and one for each decision point, each with an export macro of its own, so that a policy
 //! exports the subset it names.
 
+mod columns;
 mod convert;
 
+use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
@@ -98,8 +100,11 @@ impl<P: Policy + Default> manifest_wit::Guest for P {
 }
 
 impl<P: Policy + Default> detection_wit::Guest for P {
-    fn decide(input: detection_wit::Input) -> Vec<detection_wit::Verdict> {
-        ready::<P>().detect(&input.into()).into_iter().map(Into::into).collect()
+    fn decide(input: detection_wit::Input) -> detection_wit::Verdicts {
+        // The sandbox ends with the call: nothing is gained by taking a thousand nodes apart before.
+        let input = ManuallyDrop::new(input.into());
+        let verdicts = ManuallyDrop::new(ready::<P>().detect(&input));
+        verdicts.as_slice().into()
     }
 }
 

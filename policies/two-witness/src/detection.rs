@@ -34,7 +34,12 @@ pub fn detect(input: &DetectionInput) -> Vec<NodeVerdict> {
         .iter()
         .map(|node| {
             let (counted, reason) = tick.judge(node);
-            NodeVerdict { node: node.node, health: node.settle(counted), reason, memory: Vec::new() }
+            NodeVerdict {
+                node: node.node,
+                health: node.settle(counted),
+                reason: reason.into(),
+                memory: Vec::new(),
+            }
         })
         .collect()
 }
@@ -92,7 +97,7 @@ impl Tick<'_> {
     fn fresh_witnesses<'a>(&self, node: &'a NodeEvidence) -> Vec<&'a Witness> {
         let age_ms_max = self.input.heartbeat_interval_ms.saturating_mul(WITNESS_AGE_INTERVALS);
         let mut fresh: Vec<&Witness> = Vec::with_capacity(node.witnesses.len());
-        for witness in &node.witnesses {
+        for witness in node.witnesses.iter() {
             let is_fresh = witness.observer != node.node && u64::from(witness.age_ms) <= age_ms_max;
             if is_fresh && fresh.iter().all(|known| known.observer != witness.observer) {
                 fresh.push(witness);

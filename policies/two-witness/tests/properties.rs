@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use baton_model::NodeRole;
 use baton_policy::{
     Classic, DegradeChoice, DegradeInput, DetectionInput, ElectionChoice, ElectionInput, Health,
-    NodeEvidence, Policy, Settings, VoterView, Witness, enforce_detection_ceiling, validate_degrade,
+    NodeEvidence, Policy, Settings, Shared, VoterView, Witness, enforce_detection_ceiling, validate_degrade,
     validate_detection, validate_election,
 };
 use baton_policy_two_witness::TwoWitness;
@@ -64,7 +64,8 @@ prop_compose! {
         ],
     ) -> NodeEvidence {
         NodeEvidence {
-            misses, refusals, timeouts, connection_lost, in_maintenance, previous, witnesses,
+            misses, refusals, timeouts, connection_lost, in_maintenance, previous,
+            witnesses: witnesses.into(),
             ..NodeEvidence::answering(0, NodeRole::Leaf)
         }
     }
@@ -216,7 +217,7 @@ proptest! {
     #[test]
     fn without_a_witness_the_bound_decides(mut input in detection()) {
         for node in &mut input.nodes {
-            node.witnesses.clear();
+            node.witnesses = Shared::empty();
             node.previous = Health::Suspect;
         }
         let mut verdicts = TwoWitness.detect(&input);
@@ -282,13 +283,15 @@ proptest! {
             node.misses = node.misses.saturating_add(misses);
             node.refusals = node.refusals.saturating_add(refusals);
             node.connection_lost |= lost;
-            for witness in &mut node.witnesses {
+            let mut witnesses = node.witnesses.to_vec();
+            for witness in &mut witnesses {
                 witness.misses = witness.misses.saturating_add(misses);
                 witness.refusals = witness.refusals.saturating_add(refusals);
             }
-            if node.witnesses.iter().all(|witness| witness.observer != another.observer) {
-                node.witnesses.push(another);
+            if witnesses.iter().all(|witness| witness.observer != another.observer) {
+                witnesses.push(another);
             }
+            node.witnesses = witnesses.into();
         }
         for (before, after) in before.into_iter().zip(TwoWitness.detect(&input)) {
             prop_assert!(after.health >= before.health, "{after:?} after {before:?}");

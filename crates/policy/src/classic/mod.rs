@@ -23,6 +23,8 @@ mod stages;
 
 use std::cmp::Reverse;
 
+use smol_str::{SmolStr, format_smolstr};
+
 use crate::{
     DegradeInput, DegradeVerdict, Description, DetectionInput, ElectionInput, ElectionVerdict, Health,
     MaintenanceInput, MaintenanceVerdict, NodeEvidence, NodeVerdict, NumberSetting, PlacementInput,
@@ -86,8 +88,8 @@ impl Policy for Classic {
     }
 
     fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
-        let limits = Limits::of(&input.settings);
-        input.nodes.iter().map(|node| judge(node, limits)).collect()
+        let mut judge = Judge { limits: Limits::of(&input.settings), last: None };
+        input.nodes.iter().map(|node| judge.judge(node)).collect()
     }
 
     fn elect(&self, input: &ElectionInput) -> ElectionVerdict {
@@ -185,20 +187,48 @@ impl Limits {
     }
 }
 
-fn judge(node: &NodeEvidence, limits: Limits) -> NodeVerdict {
-    let score = limits.score(node);
-    let counted = if score >= limits.failed {
-        Health::Failed
-    } else if score.saturating_mul(2) >= limits.failed {
-        Health::Suspect
-    } else {
-        Health::Healthy
-    };
-    // Most nodes answer, most of the time: nothing is put together for them.
-    let reason = if score == 0 && node.is_heard() {
-        "score 0: answers".to_owned()
-    } else {
-        format!("score {score}: {}", node.counts())
-    };
-    NodeVerdict { node: node.node, health: node.settle(counted), reason, memory: Vec::new() }
+/// Judges one node after the other.
+struct Judge {
+    limits: Limits,
+    /// The last reason that was put together, and the counts that it tells.
+    last: Option<(Counts, SmolStr)>,
+}
+
+/// What was counted of a node: misses, refusals, timeouts, and whether its connection was lost.
+type Counts = (u32, u32, u32, bool);
+
+impl Judge {
+    fn judge(&mut self, node: &NodeEvidence) -> NodeVerdict {
+        let (score, limit) = (self.limits.score(node), self.limits.failed);
+        let counted = if score >= limit {
+            Health::Failed
+        } else if score.saturating_mul(2) >= limit {
+            Health::Suspect
+        } else {
+            Health::Healthy
+        };
+        NodeVerdict {
+            node: node.node,
+            health: node.settle(counted),
+            reason: self.reason(node, score),
+            memory: Vec::new(),
+        }
+    }
+
+    /// Most nodes answer, most of the time, and of those that do not, many have the same counts: then nothing is put
+    /// together.
+    fn reason(&mut self, node: &NodeEvidence, score: u64) -> SmolStr {
+        if score == 0 && node.is_heard() {
+            return SmolStr::new_static("score 0: answers");
+        }
+        let counts = (node.misses, node.refusals, node.timeouts, node.connection_lost);
+        match &self.last {
+            Some((last, reason)) if *last == counts => reason.clone(),
+            _ => {
+                let reason = format_smolstr!("score {score}: {}", node.counts());
+                self.last = Some((counts, reason.clone()));
+                reason
+            }
+        }
+    }
 }

@@ -17,7 +17,8 @@
 //!   nodes and remembers the opinion and the policy's memory. Without any of the vitals it has not said how it is.
 //! * `wait 5s` lets time pass: every interval all nodes are judged, and what is thought of one is told when it changes.
 //!   Meanwhile a node with `silent=true` misses each ping; and one with `busy=true` syncs all the time, each time a
-//!   millisecond longer, so that a sync ends as often as it takes. `memory=00ff` puts bytes into a node's memory.
+//!   millisecond longer, so that a sync ends as often as it takes. One with `syncing=150` is in a sync that does not
+//!   end. `memory=00ff` puts bytes into a node's memory.
 //! * `master n1 …` (as `node`), `voter n3 sees=false reachable=true log=9`, and
 //!   `elect rank=0 timeout=30000 since=500 campaigns=1` asks for an election.
 //! * `candidate n3 lsn=9 primaries=2 group=1 age=100 flaps=0`, and `promote` asks whom to promote.
@@ -216,6 +217,11 @@ impl<P: Policy> Story<P> {
             if self.silent.contains(&node.node) {
                 node.misses = node.misses.saturating_add(1);
             }
+            if let Some(vitals) = &mut node.vitals
+                && vitals.syncing_ms > 0
+            {
+                vitals.syncing_ms += interval_ms;
+            }
             if let Some(running_ms) = self.busy.get_mut(&node.node)
                 && let Some(vitals) = &mut node.vitals
             {
@@ -367,9 +373,13 @@ fn evidence(mut args: ArgumentConsumer<'_>, role: NodeRole) -> Result<NodeEviden
             "lost" => told.connection_lost = value.parse()?,
             "maintenance" => told.in_maintenance = value.parse()?,
             "flaps" => told.flaps_last_hour = value.parse()?,
-            "witness" => told.witnesses.push(witness(value)?),
+            "witness" => {
+                let known = told.witnesses.iter().copied();
+                told.witnesses = known.chain([witness(value)?]).collect();
+            }
             "role" if value == "aggregator" => told.role = NodeRole::Aggregator,
             "fsync" => vitals(&mut told).fsync_ms = value.parse()?,
+            "syncing" => vitals(&mut told).syncing_ms = value.parse()?,
             "loop" => vitals(&mut told).loop_delay_ms = value.parse()?,
             "backlog" => vitals(&mut told).apply_backlog = value.parse()?,
             "disk_mb" => vitals(&mut told).free_disk_bytes = value.parse::<u64>()?.saturating_mul(1 << 20),

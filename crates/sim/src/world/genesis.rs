@@ -52,7 +52,7 @@ fn machine(setup: &Setup, at: usize, clocks: &mut Rng) -> Node {
         heard: Heard::default(),
         disk_weather: DiskWeather::default(),
         loop_delay: 0,
-        sync_takes: 0,
+        syncing_since: None,
         sync_took: 0,
         role,
     }

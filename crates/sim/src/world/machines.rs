@@ -28,7 +28,7 @@ impl World {
     pub(super) fn sync_time(&mut self, node: usize) -> Time {
         let (least, more) = self.setup.sync;
         let takes = least + self.rng.below(more) + self.nodes[node].disk_weather.slower;
-        self.nodes[node].sync_takes = takes;
+        self.nodes[node].syncing_since = Some(self.now);
         takes
     }
 
@@ -41,7 +41,8 @@ impl World {
             self.end(node, End::Killed, true);
             return;
         }
-        self.nodes[node].sync_took = self.nodes[node].sync_takes;
+        let since = self.nodes[node].syncing_since.take();
+        self.nodes[node].sync_took = since.map_or(0, |since| self.now - since);
         match self.nodes[node].role {
             Role::Aggregator(_) => self.control_synced(node),
             Role::Leaf(_) => self.leaf_synced(node),
@@ -132,7 +133,7 @@ impl World {
         machine.incarnation = incarnation;
         machine.lost_tail = machine.mark;
         machine.heard = super::Heard::default();
-        (machine.sync_takes, machine.sync_took) = (0, 0);
+        (machine.syncing_since, machine.sync_took) = (None, 0);
         let id = machine.id;
         match &mut machine.role {
             Role::Aggregator(aggregator) => {

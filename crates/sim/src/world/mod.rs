@@ -124,8 +124,8 @@ pub struct Node {
     pub disk_weather: DiskWeather,
     /// How late its event loop runs, as it says.
     pub loop_delay: Time,
-    /// How long the sync takes that goes on.
-    sync_takes: Time,
+    /// When the sync began that goes on; none if none does.
+    syncing_since: Option<Time>,
     /// How long the last one took, as it says.
     sync_took: Time,
     /// Its process.

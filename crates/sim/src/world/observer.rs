@@ -337,7 +337,7 @@ impl World {
         Vitals {
             loop_delay_ms: ms(machine.loop_delay),
             fsync_ms: ms(machine.sync_took),
-            syncing_ms: 0,
+            syncing_ms: ms(machine.syncing_since.map_or(0, |since| self.now - since)),
             apply_backlog: 0,
             free_disk_bytes: FREE_DISK_BYTES,
         }

@@ -18,7 +18,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers until the connection ends, falls silent, or carries anything but pings of this cluster (S10).
-pub(crate) async fn answer(mut stream: TcpStream, pulse: Arc<Pulse>, clock: Clock) -> io::Result<()> {
+///
+/// # Errors
+/// What ended it.
+pub async fn answer(mut stream: TcpStream, pulse: Arc<Pulse>, clock: Clock) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     let mut magic = [0; MAGIC.len()];

@@ -10,7 +10,7 @@ mod line;
 mod pulse;
 mod shell;
 
-pub(crate) use answer::answer;
+pub use answer::answer;
 pub(crate) use frame::MAGIC;
 pub use frame::{Ping, Pong};
 pub use pulse::{Heard, Pulse};

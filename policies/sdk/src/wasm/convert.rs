@@ -4,8 +4,8 @@ use baton_policy as native;
 
 use super::manifest::baton::policy::types as wit;
 use super::{
-    degrade_wit, detection_wit, election_wit, maintenance_wit, manifest_wit, placement_wit, promotion_wit,
-    rejoin_wit, retry_wit,
+    degrade_wit, election_wit, maintenance_wit, manifest_wit, placement_wit, promotion_wit, rejoin_wit,
+    retry_wit,
 };
 
 impl From<wit::Role> for baton_model::NodeRole {
@@ -64,7 +64,7 @@ impl From<wit::Evidence> for native::NodeEvidence {
             connection_lost: evidence.connection_lost,
             rtt_mean_us: evidence.rtt_mean_us,
             rtt_deviation_us: evidence.rtt_deviation_us,
-            pong_intervals_ms: evidence.pong_intervals_ms,
+            pong_intervals_ms: evidence.pong_intervals_ms.into(),
             vitals: evidence.vitals.map(Into::into),
             witnesses: evidence.witnesses.into_iter().map(Into::into).collect(),
             flaps_last_hour: evidence.flaps_last_hour,
@@ -72,27 +72,6 @@ impl From<wit::Evidence> for native::NodeEvidence {
             previous: evidence.previous.into(),
             memory: evidence.memory,
         }
-    }
-}
-
-impl From<detection_wit::Input> for native::DetectionInput {
-    fn from(input: detection_wit::Input) -> Self {
-        Self {
-            now_ms: input.now_ms,
-            wall_ms: input.wall_ms,
-            heartbeat_interval_ms: input.heartbeat_interval_ms,
-            observer_late_ms: input.observer_late_ms,
-            settings: input.settings.into_iter().collect(),
-            seed: input.seed,
-            nodes: input.nodes.into_iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<native::NodeVerdict> for detection_wit::Verdict {
-    fn from(verdict: native::NodeVerdict) -> Self {
-        let native::NodeVerdict { node, health, reason, memory } = verdict;
-        Self { node, health: health.into(), reason, memory }
     }
 }
 
