@@ -126,3 +126,56 @@ pub(crate) fn verdicts(answer: detection::Verdicts) -> Result<Vec<native::NodeVe
     }
     Ok(verdicts)
 }
+
+#[cfg(test)]
+mod tests {
+    use baton_policy::{Health, Rejection};
+
+    use super::verdicts;
+    use crate::bindings::detection::Verdicts;
+    use crate::bindings::types;
+
+    /// Two nodes, of which the second remembers something.
+    fn answer() -> Verdicts {
+        Verdicts {
+            node: vec![1, 2],
+            health: vec![types::Health::Healthy, types::Health::Failed],
+            reason: vec![1, 0],
+            reasons: vec!["gone".to_owned(), "answers".to_owned()],
+            memory_length: vec![0, 2],
+            memory: vec![7, 8],
+        }
+    }
+
+    #[test]
+    fn columns_are_read_as_one_verdict_a_node() {
+        let read = verdicts(answer()).unwrap();
+        let told: Vec<_> =
+            read.iter().map(|v| (v.node, v.health, v.reason.as_str(), v.memory.as_slice())).collect();
+        let expected: [(u64, Health, &str, &[u8]); 2] =
+            [(1, Health::Healthy, "answers", &[]), (2, Health::Failed, "gone", &[7, 8])];
+        assert_eq!(told, expected);
+        let forgetful = Verdicts { memory_length: vec![], memory: vec![], ..answer() };
+        assert!(verdicts(forgetful).unwrap().iter().all(|verdict| verdict.memory.is_empty()));
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_each_other_are_no_answer() {
+        let uneven = [
+            Verdicts { node: vec![1], ..answer() },
+            Verdicts { node: vec![1, 2, 3], ..answer() },
+            Verdicts { health: vec![types::Health::Healthy], ..answer() },
+            Verdicts { reason: vec![0, 0, 0], ..answer() },
+            Verdicts { memory_length: vec![2], ..answer() },
+            Verdicts { memory_length: vec![0, 3], ..answer() },
+            Verdicts { memory_length: vec![u32::MAX, u32::MAX], ..answer() },
+            Verdicts { memory_length: vec![], ..answer() },
+            Verdicts { memory: vec![], ..answer() },
+        ];
+        for answer in uneven {
+            let told = format!("{answer:?}");
+            assert_eq!(verdicts(answer), Err(Rejection::UnevenColumns), "{told}");
+        }
+        assert_eq!(verdicts(Verdicts { reason: vec![0, 2], ..answer() }), Err(Rejection::NoReason(2)));
+    }
+}
