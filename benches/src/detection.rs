@@ -2,6 +2,7 @@
 //! in the sandbox, the wire included.
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
@@ -35,7 +36,7 @@ const TICKS: f64 = 100.0;
 
 /// Answers the pings of as many nodes as there are listeners, all on one thread: those are other machines' business, and
 /// a thread for each would take its turns on our processors.
-fn answer_all(listeners: Vec<TcpListener>, clock: Clock) -> Result<thread::JoinHandle<()>> {
+fn answer_all(listeners: Vec<TcpListener>, clock: Clock) -> Result<thread::JoinHandle<Result<()>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answering = move || {
         runtime.block_on(async {
@@ -48,8 +49,16 @@ fn answer_all(listeners: Vec<TcpListener>, clock: Clock) -> Result<thread::JoinH
                 });
             }
             // Each ends with its connection.
-            while nodes.join_next().await.is_some() {}
-        });
+            let mut answered = Ok(());
+            while let Some(ended) = nodes.join_next().await {
+                answered = answered.and(ended.map_err(anyhow::Error::from).and_then(|ended| match ended {
+                    // The other end has hung up, as it should.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                    ended => ended.map_err(Into::into),
+                }));
+            }
+            answered
+        })
     };
     Ok(thread::Builder::new().name("other-machines".to_owned()).spawn(answering)?)
 }
@@ -109,7 +118,8 @@ pub async fn measure() -> Result<()> {
     let missed = seen.nodes.iter().filter(|node| node.misses > 2).count();
     ensure!(missed == 0, "{missed} of {NODES} nodes are not heard: this machine is too busy");
     shell.stop().await;
-    others.join().map_err(|_| anyhow!("the thread that answers panicked"))?;
+    let answered = tokio::task::spawn_blocking(|| others.join()).await?;
+    answered.map_err(|_| anyhow!("the thread that answers panicked"))??;
     Figure {
         what: format!("detection loop over {NODES} nodes, wire included"),
         goal: format!("< {:.0} %", GOAL * 100.0),

@@ -1,4 +1,5 @@
-//! The host's side of the WIT interface: generated types, and the conversions to and from `baton-policy`. Only here.
+//! The host's side of the WIT interface: generated types, and the conversions to and from `baton-policy`; those of
+//! `detection` are in `columns`.
 
 use baton_model::NodeRole;
 use baton_policy as native;

@@ -1,4 +1,4 @@
-//! The columns in which `detection` is asked and answered, and the records of `baton-policy`. Only here.
+//! The columns in which `detection` is asked and answered, and the records of `baton-policy`.
 //!
 //! A list of numbers is handed to a policy in one piece; a thousand records with lists in them cost ten times as much.
 
@@ -100,12 +100,23 @@ fn count<T>(of: &[T]) -> u32 {
     u32::try_from(of.len()).unwrap_or(u32::MAX)
 }
 
-/// One verdict for each entry of the first column.
+/// One verdict for each entry of the first column, of which there are no more than nodes that were asked about: nothing is
+/// made of an answer that is longer.
 ///
 /// # Errors
-/// [`native::Rejection::UnevenColumns`], [`native::Rejection::NoReason`].
-pub(crate) fn verdicts(answer: detection::Verdicts) -> Result<Vec<native::NodeVerdict>, native::Rejection> {
+/// [`native::Rejection::AnsweredTwice`] or [`native::Rejection::UnknownNode`] of one that is longer,
+/// [`native::Rejection::UnevenColumns`], [`native::Rejection::NoReason`], [`native::Rejection::ReasonTooLong`].
+pub(crate) fn verdicts(
+    asked: &native::DetectionInput,
+    answer: detection::Verdicts,
+) -> Result<Vec<native::NodeVerdict>, native::Rejection> {
     let detection::Verdicts { node, health, reason, reasons, memory_length, memory } = answer;
+    if node.len() > asked.nodes.len() {
+        native::validate_judged(asked, node.iter().copied())?;
+    }
+    if let Some(long) = reasons.iter().find(|reason| reason.len() > native::REASON_BYTES_MAX) {
+        return Err(native::Rejection::ReasonTooLong(long.len()));
+    }
     let reasons: Vec<SmolStr> = reasons.into_iter().map(SmolStr::from).collect();
     if health.len() != node.len()
         || reason.len() != node.len()
@@ -129,11 +140,16 @@ pub(crate) fn verdicts(answer: detection::Verdicts) -> Result<Vec<native::NodeVe
 
 #[cfg(test)]
 mod tests {
-    use baton_policy::{Health, Rejection};
+    use baton_policy::{DetectionInput, Health, NodeEvidence, Rejection};
 
-    use super::verdicts;
     use crate::bindings::detection::Verdicts;
     use crate::bindings::types;
+
+    /// What comes of an answer to a question about two nodes.
+    fn verdicts(answer: Verdicts) -> Result<Vec<baton_policy::NodeVerdict>, Rejection> {
+        let nodes = [1, 2].map(|node| NodeEvidence { node, ..NodeEvidence::default() }).to_vec();
+        super::verdicts(&DetectionInput { nodes, ..DetectionInput::default() }, answer)
+    }
 
     /// Two nodes, of which the second remembers something.
     fn answer() -> Verdicts {
@@ -163,7 +179,6 @@ mod tests {
     fn columns_that_do_not_fit_each_other_are_no_answer() {
         let uneven = [
             Verdicts { node: vec![1], ..answer() },
-            Verdicts { node: vec![1, 2, 3], ..answer() },
             Verdicts { health: vec![types::Health::Healthy], ..answer() },
             Verdicts { reason: vec![0, 0, 0], ..answer() },
             Verdicts { memory_length: vec![2], ..answer() },
@@ -177,5 +192,11 @@ mod tests {
             assert_eq!(verdicts(answer), Err(Rejection::UnevenColumns), "{told}");
         }
         assert_eq!(verdicts(Verdicts { reason: vec![0, 2], ..answer() }), Err(Rejection::NoReason(2)));
+        let longer = |node| Verdicts { node: vec![1, 2, node], ..answer() };
+        assert_eq!(verdicts(longer(2)), Err(Rejection::AnsweredTwice(2)));
+        assert_eq!(verdicts(longer(3)), Err(Rejection::UnknownNode(3)));
+        // One that nobody is given is too long as well.
+        let reasons = vec!["gone".to_owned(), "answers".to_owned(), "x".repeat(1025)];
+        assert_eq!(verdicts(Verdicts { reasons, ..answer() }), Err(Rejection::ReasonTooLong(1025)));
     }
 }

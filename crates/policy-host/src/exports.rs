@@ -80,7 +80,7 @@ macro_rules! exports {
                 let asked = indices
                     .load(&mut *store, instance)
                     .and_then(|guest| guest.call_decide(&mut *store, &self.into()));
-                Some(asked.map($own))
+                Some(asked.map(|answer| ($own)(self, answer)))
             }
         })+
     };
@@ -88,13 +88,13 @@ macro_rules! exports {
 
 exports! {
     detection: DetectionInput, verdicts;
-    election: ElectionInput, |answer| Ok(answer.into());
-    promotion: PromotionInput, |answer| Ok(answer.into());
-    degrade: DegradeInput, |answer| Ok(answer.into());
-    rejoin: RejoinInput, |answer| Ok(answer.into());
-    placement: PlacementInput, |answer| Ok(answer.into());
-    maintenance: MaintenanceInput, |answer| Ok(answer.into());
-    retry: RetryInput, |answer| Ok(answer.into());
+    election: ElectionInput, |_, answer| Ok(Into::into(answer));
+    promotion: PromotionInput, |_, answer| Ok(Into::into(answer));
+    degrade: DegradeInput, |_, answer| Ok(Into::into(answer));
+    rejoin: RejoinInput, |_, answer| Ok(Into::into(answer));
+    placement: PlacementInput, |_, answer| Ok(Into::into(answer));
+    maintenance: MaintenanceInput, |_, answer| Ok(Into::into(answer));
+    retry: RetryInput, |_, answer| Ok(Into::into(answer));
 }
 
 /// The name of an interface as components export it.

@@ -10,9 +10,9 @@ use baton_model::NodeRole;
 use baton_model::limits::POLICY_BYTES_MAX;
 use baton_policy::{
     Candidate, Cell, Classic, DEGRADE_CEILING, DETECTION_CEILING, DecisionPoint, DegradeChoice, DegradeInput,
-    DetectionInput, ElectionInput, Health, LeafLoad, MaintainedNode, MaintenanceInput, NodeEvidence,
-    PlacementInput, Policy, Present, PromotionInput, REJOIN_CEILING_MS, RejoinChoice, RejoinInput,
-    RetryInput, Settings,
+    DetectionInput, ElectionInput, Health, LeafLoad, MEMORY_BYTES_MAX, MaintainedNode, MaintenanceInput,
+    NodeEvidence, PlacementInput, Policy, Present, PromotionInput, REJOIN_CEILING_MS, RejoinChoice,
+    RejoinInput, RetryInput, Settings,
 };
 use baton_policy_host::{
     BUILTINS, Binding, Bindings, BoundFor, CallError, CallLimits, Decider, LoadError, Module, PolicyHost,
@@ -420,6 +420,25 @@ fn an_answer_has_a_size() {
     assert!(matches!(CHAOS.ask(&input, &limits), Err(CallError::Unreadable(_))));
     let input = PromotionInput { settings: chaos("huge"), ..promotion() };
     assert!(matches!(CHAOS.ask(&input, &limits), Err(CallError::Unreadable(_))));
+}
+
+/// As much as may be remembered, of as many nodes as a large cluster has, within what a call may use.
+#[test]
+fn a_thousand_full_memories_go_in_and_come_out() {
+    let memory = |node: u64| [&node.to_le_bytes()[..], &[7; MEMORY_BYTES_MAX - 8]].concat();
+    let node = |id| NodeEvidence { memory: memory(id), ..NodeEvidence::answering(id, NodeRole::Leaf) };
+    let input = DetectionInput {
+        settings: chaos("remember"),
+        nodes: (1..=1024).map(node).collect(),
+        ..DetectionInput::default()
+    };
+    let (verdicts, stats) = CHAOS.ask(&input, &CallLimits::default()).unwrap();
+    println!("{} of fuel, {} bytes", stats.fuel, stats.memory_bytes);
+    for verdict in verdicts {
+        let mut expected = memory(verdict.node);
+        expected[0] = !expected[0];
+        assert_eq!(verdict.memory, expected, "of {}", verdict.node);
+    }
 }
 
 #[test]

@@ -59,17 +59,21 @@ pub fn validate_detection(input: &DetectionInput, verdicts: &[NodeVerdict]) -> R
     if in_order {
         return verdicts.iter().try_for_each(check_sizes);
     }
+    validate_judged(input, verdicts.iter().map(|verdict| verdict.node))?;
+    verdicts.iter().try_for_each(check_sizes)
+}
+
+/// Accepts nodes that are those of the input, each exactly once.
+///
+/// # Errors
+/// The first thing that is wrong with them.
+pub fn validate_judged(input: &DetectionInput, nodes: impl Iterator<Item = u64>) -> Result<(), Rejection> {
     let mut open: BTreeSet<u64> = input.nodes.iter().map(|evidence| evidence.node).collect();
-    for verdict in verdicts {
-        if !open.remove(&verdict.node) {
-            let asked = input.nodes.iter().any(|evidence| evidence.node == verdict.node);
-            return Err(if asked {
-                Rejection::AnsweredTwice(verdict.node)
-            } else {
-                Rejection::UnknownNode(verdict.node)
-            });
+    for node in nodes {
+        if !open.remove(&node) {
+            let is_asked = input.nodes.iter().any(|evidence| evidence.node == node);
+            return Err(if is_asked { Rejection::AnsweredTwice(node) } else { Rejection::UnknownNode(node) });
         }
-        check_sizes(verdict)?;
     }
     open.first().map_or(Ok(()), |node| Err(Rejection::Unanswered(*node)))
 }

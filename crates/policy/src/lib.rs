@@ -36,7 +36,7 @@ pub use ceiling::{
 };
 pub use classic::Classic;
 pub use degrade::{DegradeChoice, DegradeInput, DegradeVerdict, validate_degrade};
-pub use detection::{DetectionInput, NodeVerdict, validate_detection};
+pub use detection::{DetectionInput, NodeVerdict, validate_detection, validate_judged};
 pub use election::{ElectionChoice, ElectionInput, ElectionVerdict, VoterView, validate_election};
 pub use evidence::{Health, NodeEvidence, Vitals, Witness};
 pub use maintenance::{

@@ -18,7 +18,7 @@ pub enum Rejection {
     AnsweredTwice(u64),
     /// This node is not in the input.
     UnknownNode(u64),
-    /// The columns of the answer are not of one length.
+    /// The columns of the answer are not of one length, or the memory is not as long as they say.
     UnevenColumns,
     /// There is no reason of this number.
     NoReason(u32),
@@ -52,9 +52,9 @@ impl fmt::Display for Rejection {
             Self::Unanswered(node) => write!(f, "node {node} got no verdict"),
             Self::AnsweredTwice(node) => write!(f, "node {node} got more than one verdict"),
             Self::UnknownNode(node) => write!(f, "node {node} got a verdict but was not asked about"),
-            Self::UnevenColumns => {
-                f.write_str("the columns of the answer do not have an entry for each node")
-            }
+            Self::UnevenColumns => f.write_str(
+                "the columns of the answer do not have an entry for each node, or its memory is not as long as they say",
+            ),
             Self::NoReason(reason) => write!(f, "there is no reason {reason}"),
             Self::MemoryTooLong(node, bytes) => {
                 write!(f, "the memory of node {node} has {bytes} bytes, more than {MEMORY_BYTES_MAX}")

@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A list that is not changed, or a part of one; cloned, and cut into parts, without copying what is in it. The evidence
 /// of a thousand nodes is a thousand parts of a few lists.
-#[derive(Clone)]
 pub struct Shared<T> {
     /// None of an empty list, which is most of them.
     of: Option<Arc<Vec<T>>>,
@@ -45,6 +44,12 @@ impl<T> Deref for Shared<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         self.of.as_ref().map_or(&[], |of| &of[self.from..self.to])
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self { of: self.of.clone(), ..*self }
     }
 }
 

@@ -40,14 +40,21 @@ impl Policy for Chaos {
     fn detect(&self, input: &DetectionInput) -> Vec<NodeVerdict> {
         let way = Way::of(&input.settings, input.seed);
         let mut verdicts = Classic.detect(input);
-        for verdict in &mut verdicts {
+        for (verdict, node) in verdicts.iter_mut().zip(&input.nodes) {
             match way {
                 Way::Nonsense => verdict.node = verdict.node.wrapping_add(STRANGER),
                 Way::Babble => verdict.reason = babble().into(),
                 Way::Huge => verdict.memory = vec![7; HUGE],
                 Way::Never => verdict.health = Health::Healthy,
                 Way::Always => verdict.health = Health::Failed,
-                Way::Echo => verdict.reason = digest(input).into(),
+                Way::Echo => {
+                    verdict.reason = digest(input).into();
+                    verdict.memory = node.memory.iter().rev().copied().collect();
+                }
+                Way::Remember => {
+                    verdict.memory.clone_from(&node.memory);
+                    verdict.memory.iter_mut().take(1).for_each(|byte| *byte = !*byte);
+                }
                 _ => {}
             }
         }

@@ -44,13 +44,15 @@ pub(crate) enum Way {
     Random,
     /// As classic, with a digest of all that it was asked as the reason: what the sandbox hands over is compared by it.
     Echo,
+    /// As classic, and remembers of each node what it is told that it remembers, with the first byte turned round.
+    Remember,
 }
 
 /// What `random` is one of: all that end by themselves.
 const ANSWERS: [Way; 8] =
     [Way::None, Way::Nonsense, Way::Stranger, Way::Silent, Way::Babble, Way::Never, Way::Always, Way::None];
 
-const WAYS: [(&str, Way); 16] = [
+const WAYS: [(&str, Way); 17] = [
     ("none", Way::None),
     ("panic", Way::Panic),
     ("loop", Way::Loop),
@@ -67,6 +69,7 @@ const WAYS: [(&str, Way); 16] = [
     ("always", Way::Always),
     ("random", Way::Random),
     ("echo", Way::Echo),
+    ("remember", Way::Remember),
 ];
 
 impl Way {

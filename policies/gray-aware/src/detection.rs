@@ -213,9 +213,11 @@ impl<'a> Tick<'a> {
         let longer_if =
             |goes_on: bool, known: Option<u64>| goes_on.then(|| longer(known, passed_ms).unwrap_or_default());
         memory.late_ms = longer_if(is_late && !node.in_maintenance, known.late_ms);
-        memory.stalled_ms = longer_if(is_stalled && !node.in_maintenance, known.stalled_ms)
-            // It stalls for as long as the sync goes on; nothing that is remembered is older than the observer's clock.
-            .map(|ms| if is_hanging { ms.max(vitals.syncing_ms.min(now_ms)) } else { ms });
+        // A sync that hangs has done so since before it was seen, but only for as long as makes it one that hangs: one
+        // number alone proves nothing, for a process that was frozen tells of the whole time when it wakes.
+        let began = is_hanging.then(|| self.limits.fsync_ms().min(self.gray_ms / 2).min(now_ms));
+        let known_ms = known.stalled_ms.or(began);
+        memory.stalled_ms = longer_if(is_stalled && !node.in_maintenance, known_ms);
         memory.well_ms = longer_if(!is_late && !is_stalled && memory.failed_as_gray, known.well_ms);
         memory
     }
@@ -302,8 +304,9 @@ impl<'a> Tick<'a> {
         if self.is_late() {
             return Some(format!("the observer is {} ms late", self.input.observer_late_ms));
         }
-        let hangs_ms = case.told().map_or(0, |vitals| vitals.syncing_ms);
-        let is_proven = late_ms.max(Some(hangs_ms)).is_some_and(|ms| ms >= self.gray_ms);
+        // One sync that goes on for so long is proof by itself.
+        let hangs = case.told().is_some_and(|vitals| vitals.syncing_ms >= self.gray_ms);
+        let is_proven = hangs || late_ms.is_some_and(|ms| ms >= self.gray_ms);
         if !is_proven && slow_syncs < self.slow_syncs_min {
             return Some(format!("that is slow sync {slow_syncs} of {}", self.slow_syncs_min));
         }

@@ -24,13 +24,18 @@ impl Limits {
         }
     }
 
+    /// From where on a sync is slow.
+    pub fn fsync_ms(&self) -> u64 {
+        self.fsync_ms
+    }
+
     /// Whether its last sync was slow. It may have been long ago: who writes nothing syncs nothing.
     pub fn is_slow_sync(&self, vitals: &Vitals) -> bool {
         vitals.fsync_ms >= self.fsync_ms
     }
 
-    /// Whether the sync that goes on is slow already. It is measured all the time, so this is so now, and a disk that
-    /// hangs for good shows in nothing else.
+    /// Whether the sync that goes on is slow already. It is measured for as long as its event loop runs, so this is so
+    /// now, and a disk that hangs for good shows in nothing else.
     pub fn is_hanging(&self, vitals: &Vitals) -> bool {
         vitals.syncing_ms >= self.fsync_ms
     }

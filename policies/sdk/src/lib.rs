@@ -54,6 +54,7 @@ pub use baton_policy::{
     Vitals, VoterView, Witness, validate_degrade, validate_detection, validate_election,
     validate_maintenance, validate_placement, validate_promotion, validate_rejoin, validate_retry,
 };
+pub use smol_str::{SmolStr, format_smolstr};
 
 /// Exports a policy from this crate: `export_policy!(MyPolicy: detection, promotion);`
 ///

@@ -219,6 +219,7 @@ impl<P: Policy> Story<P> {
             }
             if let Some(vitals) = &mut node.vitals
                 && vitals.syncing_ms > 0
+                && !self.busy.contains_key(&node.node)
             {
                 vitals.syncing_ms += interval_ms;
             }
@@ -230,6 +231,7 @@ impl<P: Policy> Story<P> {
                     *running_ms = 0;
                     vitals.fsync_ms += 1;
                 }
+                vitals.syncing_ms = *running_ms;
             }
         }
     }

@@ -184,6 +184,9 @@ impl World {
         let Some(since) = self.nodes[node].paused_since.take() else { return };
         if slept {
             self.nodes[node].clock.slept(since, self.now);
+            // The machine's own clock, by which a sync is timed, stood still.
+            let asleep = self.now - since;
+            self.nodes[node].syncing_since = self.nodes[node].syncing_since.map(|began| began + asleep);
         }
         let id = self.nodes[node].id;
         let slept = if slept { ", and its machine slept" } else { "" };

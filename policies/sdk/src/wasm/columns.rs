@@ -98,9 +98,16 @@ impl From<&[native::NodeVerdict]> for Verdicts {
             reason,
             reasons: told.into_iter().map(|reason| reason.as_str().to_owned()).collect(),
             memory_length: lengths.collect(),
-            memory: verdicts.iter().flat_map(|verdict| &verdict.memory).copied().collect(),
+            memory: memories(verdicts),
         }
     }
+}
+
+/// In one piece for each node: byte by byte it would cost more fuel than there is.
+fn memories(verdicts: &[native::NodeVerdict]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(verdicts.iter().map(|verdict| verdict.memory.len()).sum());
+    verdicts.iter().for_each(|verdict| all.extend_from_slice(&verdict.memory));
+    all
 }
 
 /// The number of a reason among those that are told.
