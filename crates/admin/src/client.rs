@@ -41,6 +41,12 @@ impl ClientError {
 /// A row of an answer: each value by its column's name in lower case; NULL is absent.
 pub(crate) type Record = BTreeMap<String, String>;
 
+/// An answer as it came: the names of the columns, and the values as text; None is NULL.
+pub(crate) struct Table {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<Option<String>>>,
+}
+
 /// A connection to a node.
 pub(crate) struct Client {
     connection: Conn,
@@ -68,12 +74,31 @@ impl Client {
         Ok(Self { connection, bound })
     }
 
+    /// From now on each statement may take so long.
+    pub(crate) fn set_bound(&mut self, bound: Duration) {
+        self.bound = bound;
+    }
+
     /// All rows of a statement.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<Record>, ClientError> {
         let rows: Vec<Row> = timeout(self.bound, self.connection.query(sql))
             .await
             .map_err(|_| ClientError::TimedOut(self.bound))??;
         Ok(rows.into_iter().map(record).collect())
+    }
+
+    /// All rows of a statement, with the columns in their order.
+    pub(crate) async fn table(&mut self, sql: &str) -> Result<Table, ClientError> {
+        let asked = async {
+            let mut answer = self.connection.query_iter(sql).await?;
+            let names = answer.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
+            let rows: Vec<Row> = answer.collect().await?;
+            Ok::<_, mysql_async::Error>((names, rows))
+        };
+        let (columns, rows) =
+            timeout(self.bound, asked).await.map_err(|_| ClientError::TimedOut(self.bound))??;
+        let rows = rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect();
+        Ok(Table { columns, rows })
     }
 
     /// A statement without rows.
@@ -112,15 +137,15 @@ pub(crate) fn quoted(text: &str) -> String {
 fn record(row: Row) -> Record {
     let names: Vec<String> =
         row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
-    names
-        .into_iter()
-        .zip(row.unwrap())
-        .filter_map(|(name, value)| match value {
-            Value::NULL => None,
-            Value::Bytes(bytes) => Some((name, String::from_utf8_lossy(&bytes).into_owned())),
-            other => Some((name, other.as_sql(true))),
-        })
-        .collect()
+    names.into_iter().zip(row.unwrap()).filter_map(|(name, value)| Some((name, text(value)?))).collect()
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other => Some(other.as_sql(true)),
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,17 @@ pub enum AdminError {
     /// There is no cluster.
     #[error("{0} holds no cluster; say setup-cluster first, or give the right --state-dir")]
     NoCluster(PathBuf),
+    /// No aggregator could be asked.
+    #[error("no aggregator runs here; start one: baton admin start-node --all")]
+    NoAggregator,
+    /// A setting of one node was to be changed.
+    #[error(
+        "'{0}' is set for the whole cluster: add --set-global; what concerns one node is on its command line"
+    )]
+    NotGlobal(String),
+    /// Something is wrong with the cluster; it was told what.
+    #[error("{0} of these want something to be done")]
+    Unwell(usize),
     /// There is no such node.
     #[error("there is no node '{name}'; there are: {known}")]
     NoSuchNode {

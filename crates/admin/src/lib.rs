@@ -10,11 +10,14 @@
 //!
 //! Not here: other machines. Every host of a cluster file is an address of this one.
 
+mod asking;
 mod client;
 mod cluster_file;
 mod data_lock;
 mod delete;
+mod doctor;
 mod error;
+mod http;
 mod nodes;
 mod process;
 mod report;
@@ -71,9 +74,76 @@ enum AdminCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Stop nodes and start them again
+    RestartNode(Which),
+    /// Show one node: what the toolbox knows of it, and what it says of itself
+    DescribeNode {
+        /// The node of this name
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+    /// Show the aggregators as the cluster sees them: which of them leads, and who votes
+    ShowAggregators,
+    /// Show the leaves as the cluster sees them
+    ShowLeaves,
+    /// Show where each copy of each partition is
+    ShowCluster,
+    /// Set a variable of the cluster
+    UpdateConfig {
+        /// Its name; dashes count as underscores
+        #[arg(long, value_name = "NAME")]
+        key: String,
+        /// Its new value
+        #[arg(long, value_name = "VALUE")]
+        value: String,
+        /// For the whole cluster, and for good
+        #[arg(long)]
+        set_global: bool,
+    },
+    /// Have every copy of a database write a snapshot, so that it starts quickly
+    SnapshotDatabase {
+        /// The database
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+    /// Back a database up
+    CreateBackup {
+        /// The database
+        #[arg(long, value_name = "NAME")]
+        database: String,
+        /// A folder that every leaf reaches, as an absolute path
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+    },
+    /// Make a database from a backup
+    RestoreBackup {
+        /// The backup's name: that of the database it is of
+        #[arg(long, value_name = "NAME")]
+        backup: String,
+        /// What the new database is to be called, if not the same
+        #[arg(long = "as", value_name = "NAME")]
+        as_name: Option<String>,
+        /// Where the backup is
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+    },
+    /// Look the cluster through for what will hurt later; ends with 1 if something wants to be done
+    Doctor,
     /// Kill every node and remove its data, its log, and the state folder's record of the cluster
     DeleteCluster,
 }
+
+/// What `show-aggregators` shows: what the documents do, and the id.
+const AGGREGATOR_COLUMNS: [&str; 8] = [
+    "Host",
+    "Port",
+    "State",
+    "Opened_Connections",
+    "Average_Roundtrip_Latency_ms",
+    "Master_Aggregator",
+    "Role",
+    "NodeID",
+];
 
 /// Some nodes of the cluster.
 #[derive(Args, Clone, Debug)]
@@ -111,6 +181,42 @@ async fn obey(args: AdminArgs, report: &Report) -> Result<(), AdminError> {
         AdminCommand::StopNode { which, force } => {
             nodes::stop_nodes(&state_dir, which.name.as_deref(), force, report).await
         }
+        AdminCommand::RestartNode(which) => {
+            nodes::restart_nodes(&state_dir, which.name.as_deref(), report).await
+        }
+        AdminCommand::DescribeNode { name } => nodes::describe_node(&state_dir, &name, report).await,
+        AdminCommand::ShowAggregators => {
+            asking::show(&state_dir, "show-aggregators", "SHOW AGGREGATORS", &AGGREGATOR_COLUMNS, report)
+                .await
+        }
+        AdminCommand::ShowLeaves => asking::show(&state_dir, "show-leaves", "SHOW LEAVES", &[], report).await,
+        AdminCommand::ShowCluster => {
+            asking::show(&state_dir, "show-cluster", "SHOW CLUSTER STATUS", &[], report).await
+        }
+        AdminCommand::UpdateConfig { key, value, set_global } => {
+            if !set_global {
+                return Err(AdminError::NotGlobal(key));
+            }
+            report.confirm(args.yes, &format!("Set {key} to {value} for the whole cluster?"))?;
+            let statement = asking::set_global(&key, &value);
+            asking::say(&state_dir, &[statement], &format!("{key} is {value}"), report, asking::ANSWER_BOUND)
+                .await
+        }
+        AdminCommand::SnapshotDatabase { name } => {
+            let done = format!("every copy of {name} has a snapshot");
+            asking::say(&state_dir, &asking::snapshot(&name), &done, report, asking::LONG_BOUND).await
+        }
+        AdminCommand::CreateBackup { database, to } => {
+            let done = format!("{database} is backed up in {to}");
+            asking::say(&state_dir, &[asking::backup(&database, &to)], &done, report, asking::LONG_BOUND)
+                .await
+        }
+        AdminCommand::RestoreBackup { backup, as_name, from } => {
+            let done = format!("{} is restored", as_name.as_deref().unwrap_or(&backup));
+            let statement = asking::restore(&backup, as_name.as_deref(), &from);
+            asking::say(&state_dir, &[statement], &done, report, asking::LONG_BOUND).await
+        }
+        AdminCommand::Doctor => doctor::doctor(&state_dir, report).await,
         AdminCommand::DeleteCluster => {
             let question = format!("Delete the cluster of {} with all its data?", state_dir.path().display());
             report.confirm(args.yes, &question)?;

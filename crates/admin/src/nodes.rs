@@ -7,6 +7,7 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use crate::error::AdminError;
+use crate::http;
 use crate::process::{self, Awaited, Presence, presence};
 use crate::report::{Report, table};
 use crate::serving::{Login, await_all};
@@ -98,6 +99,45 @@ pub(crate) async fn list_nodes(dir: &StateDir, report: &Report) -> Result<(), Ad
     Ok(())
 }
 
+/// `describe-node`.
+pub(crate) async fn describe_node(dir: &StateDir, name: &str, report: &Report) -> Result<(), AdminError> {
+    let state = dir.read()?;
+    let node = state.node(name)?;
+    let view = survey(&state).await;
+    let mut listing = Listing::of(&state, view.as_ref());
+    listing.nodes.retain(|listed| listed.name == name);
+    let described = Described {
+        node: listing.nodes.pop(),
+        online: view.map(|view| view.online.contains(&address(node))),
+        log: dir.log(name),
+        health: http::health(node).await,
+    };
+    report.result(&described, || serde_json::to_string_pretty(&described).unwrap_or_default());
+    Ok(())
+}
+
+/// One node, as `describe-node` prints it.
+#[derive(Serialize)]
+struct Described {
+    #[serde(flatten)]
+    node: Option<ListedNode>,
+    /// Whether the cluster counts on it; null if nobody says.
+    online: Option<bool>,
+    log: PathBuf,
+    /// What it says of itself at `/healthz`; null if nothing.
+    health: Option<serde_json::Value>,
+}
+
+/// `restart-node`.
+pub(crate) async fn restart_nodes(
+    dir: &StateDir,
+    name: Option<&str>,
+    report: &Report,
+) -> Result<(), AdminError> {
+    stop(dir, name, false, report).await?;
+    start_nodes(dir, name, report).await
+}
+
 /// What a command did to a node.
 #[derive(Serialize)]
 struct Change {
@@ -157,13 +197,25 @@ pub(crate) async fn start_nodes(
     Ok(())
 }
 
-/// `stop-node`: by request the aggregators go first, so that none of them fails the leaves over that follow.
+/// `stop-node`.
 pub(crate) async fn stop_nodes(
     dir: &StateDir,
     name: Option<&str>,
     force: bool,
     report: &Report,
 ) -> Result<(), AdminError> {
+    let changes = stop(dir, name, force, report).await?;
+    report.result(&changes, || changes.table());
+    Ok(())
+}
+
+/// By request the aggregators go first, so that none of them fails the leaves over that follow.
+async fn stop(
+    dir: &StateDir,
+    name: Option<&str>,
+    force: bool,
+    report: &Report,
+) -> Result<Changes, AdminError> {
     let state = dir.read()?;
     let nodes = chosen(&state, name)?;
     let (aggregators, leaves): (Vec<_>, Vec<_>) =
@@ -182,9 +234,7 @@ pub(crate) async fn stop_nodes(
         changes.extend(done.into_iter().flatten());
         AdminError::gather(failed.into_iter().map(|outcome: Result<Change, AdminError>| outcome.map(drop)))?;
     }
-    let changes = Changes { nodes: changes };
-    report.result(&changes, || changes.table());
-    Ok(())
+    Ok(Changes { nodes: changes })
 }
 
 /// Starts a node's process and notes which it is.

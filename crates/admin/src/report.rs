@@ -53,6 +53,40 @@ impl Report {
     }
 }
 
+/// Rows in a box, as the documents show them: of a name in several words the first stands above the others, and what
+/// is NULL is `null`.
+pub(crate) fn boxed(columns: &[String], rows: &[Vec<Option<String>>]) -> String {
+    let heads: Vec<(String, String)> = columns
+        .iter()
+        .map(|name| match name.split_once('_') {
+            Some((first, rest)) => (first.to_owned(), rest.replace('_', " ")),
+            None => (name.clone(), String::new()),
+        })
+        .collect();
+    let cells: Vec<Vec<&str>> =
+        rows.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap_or("null")).collect()).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| {
+            let of_rows = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let (first, rest) = &heads[column];
+            of_rows.chain([first.chars().count(), rest.chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let rule: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
+    let line = |cells: Vec<&str>| -> String {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:<width$} "));
+        cells.collect::<String>() + "|\n"
+    };
+    let mut text = format!("{rule}+\n");
+    text += &line(heads.iter().map(|(first, _)| first.as_str()).collect());
+    if heads.iter().any(|(_, rest)| !rest.is_empty()) {
+        text += &line(heads.iter().map(|(_, rest)| rest.as_str()).collect());
+    }
+    text += &format!("{rule}+\n");
+    text += &cells.into_iter().map(line).collect::<String>();
+    text + &rule + "+\n"
+}
+
 /// Rows under a header, each column as wide as its longest cell.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
@@ -69,4 +103,25 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::boxed;
+
+    #[test]
+    fn a_table_is_boxed_as_in_the_documents() {
+        let columns = ["Host", "Port", "Opened_Connections"].map(String::from);
+        let row = |cells: [Option<&str>; 3]| cells.map(|cell| cell.map(String::from)).to_vec();
+        let rows = [row([Some("127.0.0.1"), Some("3306"), Some("1")]), row([Some("::1"), Some("1"), None])];
+        let expected = "\
+            +-----------+------+-------------+\n\
+            | Host      | Port | Opened      |\n\
+            |           |      | Connections |\n\
+            +-----------+------+-------------+\n\
+            | 127.0.0.1 | 3306 | 1           |\n\
+            | ::1       | 1    | null        |\n\
+            +-----------+------+-------------+\n";
+        assert_eq!(boxed(&columns, &rows), expected);
+    }
 }

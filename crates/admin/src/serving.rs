@@ -18,6 +18,8 @@ use crate::state::{NodeRecord, StateDir};
 /// How long a node may take from its start until it accepts SQL.
 const START_WAIT: Duration = Duration::from_secs(60);
 const START_POLL: Duration = Duration::from_millis(50);
+/// A node that refuses the password is not asked so often: whoever tries again and again is locked out, and root with it.
+const REFUSED_POLL: Duration = Duration::from_secs(1);
 /// How long a node may refuse root's password before it is believed that it always will: one that has just started
 /// knows no password but the empty one until it has its catalog.
 const REFUSAL_WAIT: Duration = Duration::from_secs(3);
@@ -113,7 +115,7 @@ pub(crate) async fn await_sql(
         if Instant::now() >= deadline {
             return Err(failed(format!("not within {} s: {refusal}", START_WAIT.as_secs())));
         }
-        sleep(START_POLL).await;
+        sleep(if refusal.is_access_denied() { REFUSED_POLL } else { START_POLL }).await;
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use baton_tests::cluster::binary;
 use baton_tests::wait::{wait_until, wait_while_not};
+use baton_tests::writers::DATABASE;
 use baton_tests::{Client, Cluster, ClusterSpec, Moment, Node};
+use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::stage::{HEAL_BOUND, alone, ensure_below};
@@ -121,5 +123,98 @@ fn a_node_whose_password_was_changed_by_sql_counts_as_started() {
         cluster.toolbox().start_node("l1").await?;
         log_in().await?.close().await;
         cluster.toolbox().start_all().await
+    });
+}
+
+#[test]
+fn the_toolbox_shows_describes_sets_backs_up_and_restarts() {
+    alone(pair_of_nodes(), async |cluster| {
+        let toolbox = cluster.toolbox();
+        cluster.create_database("PARTITIONS 2").await?;
+        let boxed = toolbox.run(&["show-aggregators"]).await?;
+        let lines: Vec<&str> = boxed.lines().collect();
+        ensure!(lines[0].starts_with("+--") && lines[1].starts_with("| Host"), "{boxed}");
+        ensure!(lines[2].contains("| Connections") && boxed.contains("| Leader"), "{boxed}");
+        ensure!(boxed.contains("null"), "what is unknown is null, as in the documents: {boxed}");
+        let aggregators: Value = toolbox.json(&["show-aggregators", "--json"]).await?;
+        ensure!(aggregators[0]["Role"] == "Leader" && aggregators[0]["State"] == "online", "{aggregators}");
+        let leaves: Value = toolbox.json(&["show-leaves", "--json"]).await?;
+        ensure!(leaves[0]["Port"] == cluster.node("l1")?.port.to_string(), "{leaves}");
+        let copies: Value = toolbox.json(&["show-cluster", "--json"]).await?;
+        ensure!(copies.as_array().is_some_and(|copies| copies.len() >= 2), "{copies}");
+
+        let described: Value = toolbox.json(&["describe-node", "--name", "l1", "--json"]).await?;
+        ensure!(described["name"] == "l1" && described["online"] == true, "{described}");
+        ensure!(described["health"]["role"] == "Leaf" && described["log"].is_string(), "{described}");
+        let unknown = toolbox.run(&["describe-node", "--name", "nobody"]).await;
+        let unknown = format!("{:#}", unknown.err().context("nobody is described")?);
+        ensure!(unknown.contains("there are: a1, l1"), "{unknown}");
+
+        let set = |global: &'static [&'static str]| {
+            let words = ["update-config", "--key", "failover-buffer-ms", "--value", "1234", "--yes"];
+            [&words[..], global].concat()
+        };
+        let own = format!("{:#}", toolbox.run(&set(&[])).await.err().context("of one node?")?);
+        ensure!(own.contains("--set-global"), "{own}");
+        toolbox.run(&set(&["--set-global"])).await?;
+        let mut client = cluster.conn("a1").await?;
+        ensure!(client.value("SELECT @@failover_buffer_ms").await? == "1234", "it is not set");
+        let wrong = ["update-config", "--key", "nonsense", "--value", "1", "--set-global", "--yes"];
+        let wrong = format!("{:#}", toolbox.run(&wrong).await.err().context("there is no such variable")?);
+        ensure!(wrong.contains("Unknown system variable 'nonsense'"), "{wrong}");
+
+        client.run(&format!("CREATE TABLE {DATABASE}.kept (id BIGINT PRIMARY KEY)")).await?;
+        client.run(&format!("INSERT INTO {DATABASE}.kept VALUES (1), (2), (3)")).await?;
+        toolbox.run(&["snapshot-database", "--name", DATABASE]).await?;
+        let place = cluster.folder().join("backups");
+        let place = place.to_str().context("not UTF-8")?;
+        toolbox.run(&["create-backup", "--database", DATABASE, "--to", place]).await?;
+        toolbox.run(&["restore-backup", "--backup", DATABASE, "--as", "again", "--from", place]).await?;
+        ensure!(client.value("SELECT COUNT(*) FROM again.kept").await? == "3", "not all of it is back");
+
+        let before = cluster.node("l1")?.pid;
+        toolbox.run(&["restart-node", "--name", "l1"]).await?;
+        cluster.refresh().await?;
+        ensure!(cluster.node("l1")?.pid != before, "it is the same process");
+        wait_until("its rows are served again", HEAL_BOUND, async || {
+            Ok(Some(client.value(&format!("SELECT COUNT(*) FROM {DATABASE}.kept")).await?))
+        })
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_mends_it() {
+    alone(ClusterSpec::new(3, 4), async |cluster| {
+        cluster.create_database("PARTITIONS 4").await?;
+        cluster.all_in_sync(HEAL_BOUND).await?;
+        let toolbox = cluster.toolbox();
+        // All on one host, as tests are: that is a note, and no fault.
+        let found: Value = toolbox.json(&["doctor", "--json"]).await?;
+        let notes = found.as_array().context("no list")?;
+        ensure!(notes.len() == 1 && notes[0]["severity"] == "note", "{found}");
+
+        let mut client = cluster.conn("a1").await?;
+        client.run("SET GLOBAL leaf_failure_detection = OFF").await?;
+        cluster.kill9("l2").await?;
+        let said = format!("{:#}", toolbox.run(&["doctor"]).await.err().context("all is well?")?);
+        for words in [
+            "critical: l2 does not run",
+            "baton admin start-node --name l2",
+            "warning: a leaf that fails is not failed over",
+            "SET GLOBAL leaf_failure_detection = ON",
+            "2 of these want something to be done",
+        ] {
+            ensure!(said.contains(words), "it does not say {words:?}: {said}");
+        }
+        // What it says mends it.
+        toolbox.start_node("l2").await?;
+        client.run("SET GLOBAL leaf_failure_detection = ON").await?;
+        wait_until("nothing is wrong any more", HEAL_BOUND, async || {
+            toolbox.run(&["doctor"]).await.map(Some)
+        })
+        .await?;
+        Ok(())
     });
 }
