@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod cluster_file;
 pub mod disk;
 pub mod guard;
+pub mod http;
 pub mod journal;
 pub mod moment;
 pub mod network;

@@ -90,6 +90,13 @@ const NEEDS: &[Need] = &[
         is_here: || has_program("wasm-ld"),
         package: "lld",
     },
+    Need {
+        what: "haproxy",
+        wanted_for: "a test with a real load balancer",
+        purpose: Purpose::Test,
+        is_here: || has_program("haproxy"),
+        package: "haproxy",
+    },
 ];
 
 /// Makes sure that everything needed for the purpose is here.

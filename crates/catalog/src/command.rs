@@ -8,6 +8,7 @@ use baton_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::grants::{GrantScope, Privilege};
 use crate::objects::{BindingScope, Decision, PolicyModule, Severity};
 use crate::plans::{PlanAction, PlanKind, StepStatus};
 
@@ -401,7 +402,7 @@ pub enum Command {
         /// Its value, as text.
         value: String,
     },
-    /// Creates a user or changes its password.
+    /// Changes a user's password.
     SetPassword {
         /// The user.
         user: String,
@@ -488,4 +489,50 @@ pub enum Command {
     },
     /// Several commands in one entry. Each is applied or refused by itself; the answer has one outcome for each.
     Batch(Vec<Command>),
+    /// Changes what an aggregator is in the control group.
+    SetAggregatorRole {
+        /// The aggregator.
+        node: NodeId,
+        /// What it is to be.
+        role: AggregatorRole,
+    },
+    /// Creates a user who may do nothing yet.
+    CreateUser {
+        /// The user.
+        user: String,
+        /// Whether it is no matter if there is one.
+        if_not_exists: bool,
+        /// SHA1(SHA1(password)); None is the empty password.
+        password_hash: Option<[u8; 20]>,
+    },
+    /// Forgets a user. Its connections go on, and may do no more than finish what they have open.
+    DropUser {
+        /// The user.
+        user: String,
+        /// Whether it is no matter if there is none.
+        if_exists: bool,
+    },
+    /// Lets a user do more.
+    Grant {
+        /// The user.
+        user: String,
+        /// What it may do.
+        privileges: BTreeSet<Privilege>,
+        /// With what.
+        scope: GrantScope,
+    },
+    /// Lets a user do less.
+    Revoke {
+        /// The user.
+        user: String,
+        /// What it may not do any more.
+        privileges: BTreeSet<Privilege>,
+        /// With what: exactly what was granted.
+        scope: GrantScope,
+    },
+    /// Takes everything from a user that it was granted.
+    RevokeAll {
+        /// The user.
+        user: String,
+    },
 }

@@ -18,6 +18,7 @@
 mod apply;
 mod catalog;
 mod command;
+pub mod grants;
 mod objects;
 mod outcome;
 mod plans;
@@ -26,6 +27,7 @@ pub mod variables;
 
 pub use catalog::Catalog;
 pub use command::{Command, Entry, InstancePlacement, NewBinding, NewNode, NewStep, ReferenceWrite};
+pub use grants::{GrantScope, Grants, Privilege};
 pub use objects::{
     Binding, BindingKey, BindingScope, BoundModule, Database, Decision, Event, Node, Partition, PolicyModule,
     PolicySignature, PolicyVersions, Quarantine, REFERENCE_POLICY, Restore, SetAside, Severity, Table, User,

@@ -8,6 +8,8 @@ use baton_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::grants::{GrantScope, Grants, Privilege, ROOT};
+
 /// A node of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Node {
@@ -179,6 +181,22 @@ pub struct User {
     pub name: String,
     /// SHA1(SHA1(password)), as `mysql_native_password` wants it; None is the empty password.
     pub password_hash: Option<[u8; 20]>,
+    /// What it may do. `root` may do everything, whatever is here.
+    pub grants: Grants,
+}
+
+impl User {
+    /// Whether it may do this here.
+    #[must_use]
+    pub fn may(&self, privilege: Privilege, of: &GrantScope) -> bool {
+        self.name == ROOT || self.grants.hold(privilege, of)
+    }
+
+    /// Whether it may do anything at all in a database.
+    #[must_use]
+    pub fn may_enter(&self, database: &str) -> bool {
+        self.name == ROOT || self.grants.hold_any_in(database)
+    }
 }
 
 /// The policy that every cluster has: no statement drops it.

@@ -97,6 +97,14 @@ pub enum Rejection {
     TableChanged(TableId),
     /// No such variable.
     NoSuchVariable(String),
+    /// The user exists.
+    UserExists(String),
+    /// No such user.
+    NoSuchUser(String),
+    /// Nothing was granted to the user for this; the user and the scope.
+    NotGranted(String, String),
+    /// `root` is in every cluster and may do everything.
+    RootStays,
     /// The variable does not take this value; and why.
     BadValue(String, String, String),
     /// What was bound before at this decision point is not what it was a moment ago.
@@ -189,6 +197,15 @@ impl fmt::Display for Rejection {
             Self::TableGone(table) => write!(f, "Table {table} was dropped meanwhile"),
             Self::TableChanged(table) => write!(f, "Table {table} was written to meanwhile"),
             Self::NoSuchVariable(name) => write!(f, "Unknown system variable '{name}'"),
+            Self::UserExists(name) => write!(
+                f,
+                "Operation CREATE USER failed for '{name}'@'%': there is one; ALTER USER changes its password"
+            ),
+            Self::NoSuchUser(name) => write!(f, "There is no user '{name}'@'%'; CREATE USER makes one"),
+            Self::NotGranted(name, scope) => {
+                write!(f, "There is no such grant defined for user '{name}' on {scope}; see SHOW GRANTS FOR")
+            }
+            Self::RootStays => f.write_str("root is in every cluster and may do everything"),
             Self::BadValue(name, value, why) => {
                 write!(f, "Variable '{name}' can't be set to the value of '{value}': {why}")
             }
@@ -274,6 +291,10 @@ impl From<&Rejection> for SqlError {
             Rejection::NoSuchVariable(_) => ErrorCode::UnknownVariable,
             Rejection::BadValue(..) => ErrorCode::WrongValueForVariable,
             Rejection::Limit(_) => ErrorCode::TooBig,
+            Rejection::UserExists(_) | Rejection::NoSuchUser(_) | Rejection::RootStays => {
+                ErrorCode::CannotUser
+            }
+            Rejection::NotGranted(..) => ErrorCode::NonexistingGrant,
             _ => ErrorCode::OperationRefused,
         };
         Self::new(code, rejection.to_string())

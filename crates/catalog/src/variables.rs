@@ -58,7 +58,7 @@ pub const ALL: &[Variable] = &[
         "consensus_enabled",
         "OFF",
         Kind::Switch,
-        "Whether aggregators may be voting members, so that a lost master aggregator is replaced by election.",
+        "Whether aggregators may be voting members, so that a lost master aggregator is replaced by election. OFF leaves the master aggregator as the only one with a vote: its log is the only one that counts, and a cluster that loses it for good cannot be mended.",
     ),
     variable(
         "default_partitions_per_leaf",

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_catalog::{
-    Applied, BindingScope, Catalog, CatalogRow, Command, Decision, Entry, InstancePlacement, NewBinding,
-    NewNode, NewStep, Outcome, PlanAction, PlanKind, PolicyModule, ReferenceWrite, Rejection, RowKey,
-    Severity, StepStatus, event_type,
+    Applied, BindingScope, Catalog, CatalogRow, Command, Decision, Entry, GrantScope, InstancePlacement,
+    NewBinding, NewNode, NewStep, Outcome, PlanAction, PlanKind, PolicyModule, Privilege, ReferenceWrite,
+    Rejection, RowKey, Severity, StepStatus, event_type,
 };
 use baton_model::limits::{
     CATALOG_OUTCOMES_KEPT, DECISIONS_KEPT, EVENTS_KEPT, POLICIES_MAX, POLICY_BINDINGS_KEPT, POLICY_BYTES_MAX,
@@ -94,7 +94,11 @@ enum Intent {
         name: usize,
         value: usize,
     },
-    SetPassword(u8),
+    User {
+        what: u8,
+        user: u8,
+        lenient: bool,
+    },
     InstallPolicy {
         name: u8,
         version: u8,
@@ -148,6 +152,26 @@ fn few() -> impl Strategy<Value = i64> {
     prop_oneof![6 => Just(0), 1 => Just(-1), 1 => Just(1)]
 }
 
+/// One of a few users, `root` among them, and one of a few things for which they are granted something.
+fn user_command(what: u8, user: u8, lenient: bool) -> Command {
+    let name = if user == 0 { "root".to_owned() } else { format!("u{user}") };
+    let hash = lenient.then_some([user; 20]);
+    let scope = match user {
+        0 | 1 => GrantScope::Cluster,
+        2 => GrantScope::Database("db0".into()),
+        _ => GrantScope::Table("db0".into(), "t0".into()),
+    };
+    let privileges = scope.all().filter(|privilege| lenient || *privilege == Privilege::Select).collect();
+    match what {
+        0 => Command::CreateUser { user: name, if_not_exists: lenient, password_hash: hash },
+        1 => Command::DropUser { user: name, if_exists: lenient },
+        2 => Command::SetPassword { user: name, password_hash: hash },
+        3 => Command::Grant { user: name, privileges, scope },
+        4 => Command::Revoke { user: name, privileges, scope },
+        _ => Command::RevokeAll { user: name },
+    }
+}
+
 fn state() -> impl Strategy<Value = SyncState> {
     prop_oneof![Just(SyncState::Async), Just(SyncState::Ready), Just(SyncState::Sync)]
 }
@@ -156,7 +180,7 @@ fn simple() -> impl Strategy<Value = Intent> {
     use Intent::{
         AddNode, AddReplica, AlterDatabase, BindPolicy, CreateDatabase, CreateTable, DropDatabase, DropTable,
         Found, InstallPolicy, NoteOffline, NoteSynced, Offline, Online, Operator, Policy, Promote,
-        RecordDecision, RecordEvent, RemoveNode, SetPassword, SetSync, SetVariable, TakeAutoIncrement,
+        RecordDecision, RecordEvent, RemoveNode, SetSync, SetVariable, TakeAutoIncrement, User,
         WriteReference,
     };
     let placements = prop::collection::vec((2_u64..6, prop::collection::vec(2_u64..6, 0..3)), 0..3);
@@ -189,7 +213,7 @@ fn simple() -> impl Strategy<Value = Intent> {
         1 => (0_u8..3, 0_u8..4, any::<bool>())
             .prop_map(|(database, name, lenient)| DropTable { database, name, lenient }),
         2 => (0_usize..6, 0_usize..5).prop_map(|(name, value)| SetVariable { name, value }),
-        1 => (0_u8..3).prop_map(SetPassword),
+        3 => (0_u8..6, 0_u8..4, any::<bool>()).prop_map(|(what, user, lenient)| User { what, user, lenient }),
         2 => (0_u8..3, 0_u8..4, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
             |(name, version, replace, big)| InstallPolicy { name, version, replace, big }
         ),
@@ -400,10 +424,7 @@ impl Intent {
                     .into(),
                 value: ["ON", "off", "2", "paired", "-1"][*value].into(),
             },
-            Self::SetPassword(user) => Command::SetPassword {
-                user: format!("u{user}"),
-                password_hash: (*user > 0).then_some([*user; 20]),
-            },
+            Self::User { what, user, lenient } => user_command(*what, *user, *lenient),
             Self::InstallPolicy { name, version: of, replace, big } => Command::InstallPolicy {
                 module: version(*name, *of, if *big { POLICY_BYTES_MAX + 1 } else { 3 }),
                 replace: *replace,
@@ -734,9 +755,12 @@ fn what_grows_is_bounded_and_the_oldest_goes_first() {
     }
     let outcomes = CATALOG_OUTCOMES_KEPT as u128 + 40;
     for statement in 1..=outcomes {
-        kept.apply(Some(StatementId(statement)), Intent::SetPassword(1).command(&Catalog::default()))
-            .outcome
-            .expect("a password");
+        kept.apply(
+            Some(StatementId(statement)),
+            Intent::User { what: 0, user: 1, lenient: true }.command(&Catalog::default()),
+        )
+        .outcome
+        .expect("a password");
     }
     let ids: Vec<u64> = kept.catalog.events().map(|event| event.id).collect();
     assert_eq!(ids.len(), EVENTS_KEPT);

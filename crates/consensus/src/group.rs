@@ -332,6 +332,18 @@ impl ControlGroup {
         is_level(&metrics.borrow_watched(), id, self.lease, VOTER_LAG_MAX)
     }
 
+    /// Waits until a member has answered after this was asked, and lags little. An answer from before may have been its
+    /// last.
+    ///
+    /// # Errors
+    /// `Behind` if it does not in time.
+    pub async fn hears(&self, id: NodeId) -> Result<(), ProposeError> {
+        let began = Instant::now();
+        let level = move |metrics: &Metrics| is_level(metrics, id, began.elapsed(), VOTER_LAG_MAX);
+        let waited = self.raft.wait(Some(self.lease * 2)).metrics(level, "level").await;
+        waited.map(drop).map_err(|_| ProposeError::Behind(id))
+    }
+
     /// Whether a member has, while this one leads, ever had a part of the log.
     #[must_use]
     pub fn has_followed(&self, id: NodeId) -> bool {

@@ -21,6 +21,7 @@ use crate::limits::{
     FIELDS_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT, PREPARED_MAX, SHUTDOWN_GRACE, WAIT_TIMEOUT,
 };
 use crate::literal::readable;
+use crate::lockout::Lockout;
 use crate::password::{Salt, admits, fresh_salt};
 use crate::session::{Answer, Client, Session, Sessions};
 use crate::wire::{
@@ -33,6 +34,7 @@ pub(crate) struct Shared<S> {
     pub(crate) sessions: Arc<S>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) opened_at: Instant,
+    pub(crate) lockout: Lockout,
 }
 
 /// Serves one client until it leaves, misbehaves, or the server shuts down.
@@ -42,27 +44,25 @@ pub(crate) async fn converse<S: Sessions>(
     id: u32,
     shared: Arc<Shared<S>>,
 ) {
-    let Shared { sessions, shutdown, .. } = &*shared;
     let _ = socket.set_nodelay(true);
     let mut stream = PacketStream::new(socket);
-    let ended =
-        match timeout(HANDSHAKE_TIMEOUT, shake_hands(&mut stream, peer, id, &**sessions, shutdown)).await {
-            Ok(Ok(Some((session, identity, capabilities)))) => {
-                let connection = Connection {
-                    stream: &mut stream,
-                    shared: &shared,
-                    session,
-                    identity,
-                    capabilities,
-                    prepared: BTreeMap::new(),
-                    prepared_last: 0,
-                };
-                connection.serve().await
-            }
-            Ok(Ok(None)) => Ok(()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(WireError::Refused("the client did not finish its handshake in time")),
-        };
+    let ended = match timeout(HANDSHAKE_TIMEOUT, shake_hands(&mut stream, peer, id, &shared)).await {
+        Ok(Ok(Some((session, identity, capabilities)))) => {
+            let connection = Connection {
+                stream: &mut stream,
+                shared: &shared,
+                session,
+                identity,
+                capabilities,
+                prepared: BTreeMap::new(),
+                prepared_last: 0,
+            };
+            connection.serve().await
+        }
+        Ok(Ok(None)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(WireError::Refused("the client did not finish its handshake in time")),
+    };
     if let Err(error) = ended {
         tracing::debug!(%peer, connection = id, %error, "a client's connection ends");
         if let Some(last_word) = last_word(&error) {
@@ -100,8 +100,7 @@ async fn shake_hands<S: Sessions>(
     stream: &mut PacketStream<TcpStream>,
     peer: SocketAddr,
     id: u32,
-    sessions: &S,
-    shutdown: &CancellationToken,
+    shared: &Shared<S>,
 ) -> Result<Option<(S::Session, Identity, u32)>, WireError> {
     let salt = fresh_salt();
     stream.push(&greeting(id, &salt));
@@ -109,7 +108,7 @@ async fn shake_hands<S: Sessions>(
     let packet = tokio::select! {
         biased;
         packet = stream.read(HANDSHAKE_BYTES_MAX) => packet?,
-        () = shutdown.cancelled() => {
+        () = shared.shutdown.cancelled() => {
             stream.push(&error_packet(&shutting_down()));
             return Ok(None);
         }
@@ -119,7 +118,7 @@ async fn shake_hands<S: Sessions>(
     let counts_found_rows = capabilities & capability::FOUND_ROWS != 0;
     let client = Client { connection_id: id, user, peer, counts_found_rows };
     let identity = Identity { client, host: peer.ip().to_canonical().to_string(), salt };
-    match log_in(stream, sessions, &identity, proof, native, database.as_deref(), shutdown).await? {
+    match log_in(stream, shared, &identity, proof, native, database.as_deref()).await? {
         Ok(session) => {
             Replies { stream, capabilities, status: session.transaction_status() }.ok();
             stream.flush().await?;
@@ -135,12 +134,11 @@ async fn shake_hands<S: Sessions>(
 /// Checks a client's proof, asking for another if it was made for another plugin, and opens its session.
 async fn log_in<S: Sessions>(
     stream: &mut PacketStream<TcpStream>,
-    sessions: &S,
+    shared: &Shared<S>,
     identity: &Identity,
     proof: Vec<u8>,
     native: bool,
     database: Option<&str>,
-    shutdown: &CancellationToken,
 ) -> Result<Result<S::Session, SqlError>, WireError> {
     let proof = if native {
         proof
@@ -150,19 +148,29 @@ async fn log_in<S: Sessions>(
         stream.read(HANDSHAKE_BYTES_MAX).await?
     };
     let user = identity.client.user.as_str();
-    let hash = if user.len() <= IDENTIFIER_BYTES_MAX { sessions.password_hash(user) } else { None };
-    if !admits(hash, &identity.salt, &proof) {
-        tracing::info!(%user, host = %identity.host, "a client was refused: unknown user or wrong password");
-        let shown: String = user.chars().take(IDENTIFIER_BYTES_MAX).collect();
-        let using = if proof.is_empty() { "NO" } else { "YES" };
-        return Ok(Err(SqlError::new(
-            ErrorCode::AccessDenied,
-            format!("Access denied for user '{shown}'@'{}' (using password: {using})", identity.host),
-        )));
+    let hash = if user.len() <= IDENTIFIER_BYTES_MAX { shared.sessions.password_hash(user) } else { None };
+    let shown: String = user.chars().take(IDENTIFIER_BYTES_MAX).collect();
+    let denied = |why: &str| {
+        let text = format!("Access denied for user '{shown}'@'{}' ({why})", identity.host);
+        Ok(Err(SqlError::new(ErrorCode::AccessDenied, text)))
+    };
+    let host = identity.client.peer.ip().to_canonical();
+    let left = shared.lockout.left(host, &shown, Instant::now());
+    if !left.is_zero() {
+        tracing::info!(%user, %host, ?left, "a client was refused: too many failed logins");
+        return denied(&format!("too many failed logins: try again in {} s", left.as_secs() + 1));
     }
-    let mut session = sessions.open(&identity.client);
+    if !admits(hash, &identity.salt, &proof) {
+        if shared.sessions.knows_users() {
+            shared.lockout.failed(host, &shown, Instant::now());
+        }
+        tracing::info!(%user, %host, "a client was refused: unknown user or wrong password");
+        return denied(if proof.is_empty() { "using password: NO" } else { "using password: YES" });
+    }
+    shared.lockout.succeeded(host, &shown);
+    let mut session = shared.sessions.open(&identity.client);
     if let Some(database) = database
-        && let Err(error) = within_grace(shutdown, session.use_database(database)).await
+        && let Err(error) = within_grace(&shared.shutdown, session.use_database(database)).await
     {
         return Ok(Err(error));
     }
@@ -402,15 +410,7 @@ impl<S: Sessions> Connection<'_, S> {
         self.identity.client.user = user;
         let logged_in = timeout(
             HANDSHAKE_TIMEOUT,
-            log_in(
-                self.stream,
-                &*self.shared.sessions,
-                &self.identity,
-                proof,
-                native,
-                database.as_deref(),
-                &self.shared.shutdown,
-            ),
+            log_in(self.stream, self.shared, &self.identity, proof, native, database.as_deref()),
         )
         .await
         .map_err(|_| WireError::Stalled)??;

@@ -14,6 +14,7 @@
 mod connection;
 pub mod limits;
 mod literal;
+mod lockout;
 mod password;
 mod serve;
 mod session;

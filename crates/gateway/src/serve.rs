@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Shared, converse};
 use crate::limits::{LINGER, SHUTDOWN_GRACE};
+use crate::lockout::Lockout;
 use crate::session::Sessions;
 use crate::wire::{error_packet, single_frame};
 
@@ -34,7 +35,12 @@ pub async fn serve_at_most(
     sessions: Arc<impl Sessions>,
     shutdown: CancellationToken,
 ) {
-    let shared = Arc::new(Shared { sessions, shutdown: shutdown.clone(), opened_at: Instant::now() });
+    let shared = Arc::new(Shared {
+        sessions,
+        shutdown: shutdown.clone(),
+        opened_at: Instant::now(),
+        lockout: Lockout::default(),
+    });
     let mut connections = JoinSet::new();
     let mut last_id = 0u32;
     loop {

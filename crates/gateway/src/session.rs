@@ -128,6 +128,11 @@ pub trait Sessions: Send + Sync + 'static {
     /// What the user's password hashes to; `None` if there is no such user.
     fn password_hash(&self, user: &str) -> Option<PasswordHash>;
 
+    /// Whether it knows who its users are. Until then a login that fails says nothing of whoever tries.
+    fn knows_users(&self) -> bool {
+        true
+    }
+
     /// A session for a client.
     fn open(&self, client: &Client) -> Self::Session;
 }

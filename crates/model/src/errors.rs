@@ -45,6 +45,8 @@ error_table! {
     TooManyConnections = 1040, "08004", true, "Close connections, or use another aggregator.";
     /// The handshake could not be read.
     HandshakeError = 1043, "08S01", false, "Connect with a MySQL client of protocol 10.";
+    /// No privilege in a database.
+    DatabaseAccessDenied = 1044, "42000", false, "Ask whoever has the right: GRANT ... ON db.* TO user.";
     /// Wrong user or password.
     AccessDenied = 1045, "28000", false, "Check user and password.";
     /// No database selected.
@@ -83,6 +85,10 @@ error_table! {
     TooBig = 1118, "42000", false, "Stay below the limit that the message names.";
     /// Column count doesn't match value count.
     ValueCount = 1136, "21S01", false, "Give one value per column.";
+    /// What was never granted cannot be revoked.
+    NonexistingGrant = 1141, "42000", false, "See SHOW GRANTS FOR the user.";
+    /// No privilege for a table.
+    TableAccessDenied = 1142, "42000", false, "Ask whoever has the right: GRANT ... ON db.table TO user.";
     /// No such table.
     NoSuchTable = 1146, "42S02", false, "Check the name with SHOW TABLES.";
     /// The packet is larger than the limit.
@@ -97,6 +103,10 @@ error_table! {
     WrongArguments = 1210, "HY000", false, "Read the message.";
     /// The master aggregator cannot be reached; usually an election.
     ConnectToMaster = 1218, "08S01", true, "Send the statement again; if it persists, see SHOW AGGREGATORS.";
+    /// A privilege that there is for the whole cluster only.
+    WrongUsage = 1221, "HY000", false, "Grant it ON *.*.";
+    /// No privilege for what concerns the whole cluster.
+    SpecificAccessDenied = 1227, "42000", false, "Ask whoever has the right: GRANT ... ON *.* TO user.";
     /// The variable cannot be set to this value.
     WrongValueForVariable = 1231, "42000", false, "Give a value that the message allows.";
     /// The statement is valid, but not supported.
@@ -117,6 +127,8 @@ error_table! {
     ExpressionOutOfRange = 1690, "22003", false, "Compute with a type that holds the result.";
     /// Incorrect value for a column.
     IncorrectValue = 1366, "HY000", false, "Give a value of the column's type.";
+    /// A user that is there, is not there, or stays.
+    CannotUser = 1396, "HY000", false, "Check the name; ALTER USER changes a password, IF [NOT] EXISTS makes it no matter.";
     /// Data too long for a column.
     DataTooLong = 1406, "22001", false, "Give a shorter value.";
     /// Prepared statement is unknown.

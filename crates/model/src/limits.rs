@@ -113,6 +113,10 @@ pub const POLICY_BINDINGS_KEPT: usize = 8;
 pub const QUARANTINES_KEPT: usize = 256;
 /// Keys that policies may be signed by, at most.
 pub const POLICY_KEYS_MAX: usize = 16;
+/// Users of a cluster, at most.
+pub const USERS_MAX: usize = 4096;
+/// Databases and tables for which one user was granted something, at most.
+pub const GRANTS_MAX: usize = 1024;
 /// Milliseconds for which a node may be marked as under maintenance, at most.
 pub const MAINTENANCE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 /// Entries of the control group's log after which a snapshot is made and the log is cut.

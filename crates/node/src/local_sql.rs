@@ -11,8 +11,8 @@ use baton_gateway::{
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{ColumnType, Datum, NodeId, NodeRole, Row};
 use baton_sql::{
-    ReadPlan, ResultSet, Session, Statement, answer_show, columns_of, parameter_count, parse, plan_read,
-    substitute,
+    ReadPlan, ResultSet, Session, Statement, answer_show, columns_of, parameter_count, parse, permit,
+    permit_use, plan_read, substitute,
 };
 
 use crate::context::Context;
@@ -139,6 +139,10 @@ impl Sessions for LeafSessions {
         password_hash(&self.0, user)
     }
 
+    fn knows_users(&self) -> bool {
+        self.0.catalog().cluster().is_some()
+    }
+
     fn open(&self, client: &Client) -> LeafSession {
         let session = Session { node_variables: node_variables(&self.0, None), ..session_of(client) };
         LeafSession { context: Arc::clone(&self.0), session }
@@ -151,6 +155,7 @@ impl LeafSession {
         if !known {
             return Err(SqlError::new(ErrorCode::UnknownDatabase, format!("Unknown database '{database}'")));
         }
+        permit_use(database, &self.context.catalog(), &self.session)?;
         self.session.database = Some(database.to_owned());
         Ok(())
     }
@@ -158,6 +163,7 @@ impl LeafSession {
     fn run(&mut self, statement: &Statement) -> Result<Answer, SqlError> {
         let catalog = self.context.catalog();
         self.session.now_us = wall_clock_us();
+        permit(statement, &catalog, &self.session)?;
         let answered = match statement {
             Statement::SetSession(assignments) => {
                 self.session.assign(assignments, &catalog)?;

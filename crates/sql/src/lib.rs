@@ -28,6 +28,7 @@ mod read;
 mod session;
 mod show;
 mod statement;
+mod users;
 mod variables;
 
 pub use bind::{
@@ -49,3 +50,4 @@ pub use statement::{
     Address, Assigned, BackupStatement, ChangeStatement, ClusterStatement, Insert, Login, MaintenanceKind,
     Place, Query, SchemaStatement, Show, ShowFilter, Statement, TableName,
 };
+pub use users::{GrantTarget, Granted, UserStatement, permit, permit_use};

@@ -106,6 +106,10 @@ pub enum Maintenance {
         /// The database.
         database: String,
     },
+    /// `EXPLAIN RESTORE REDUNDANCY`: of every database. It can be explained only.
+    RestoreAll,
+    /// `EXPLAIN REBALANCE PARTITIONS`: of every database, each by itself. It can be explained only.
+    RebalancePartitionsOfAll,
     /// `REBALANCE ALL DATABASES [KILL] [ENSURE_ONLINE_NODES]`.
     RebalanceAll {
         /// Whether it is done only if all leaves are online.

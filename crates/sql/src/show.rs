@@ -11,6 +11,7 @@ use crate::expression::{Pattern, REGULAR_ESCAPE};
 use crate::read::{SYSTEM_TABLES, column_key, database_names, keys, schema_of, shown_default, system_table};
 use crate::session::{ResultSet, Session};
 use crate::statement::{Show, ShowFilter, TableName};
+use crate::users::grants_of;
 use crate::variables;
 
 const TEXT: ColumnType = ColumnType::Varchar(512);
@@ -81,10 +82,11 @@ pub fn answer_show(show: &Show, catalog: &Catalog, session: &Session) -> Result<
                 [("Charset", TEXT), ("Description", TEXT), ("Default collation", TEXT), ("Maxlen", NUMBER)];
             narrow(answer(&columns, vec![row]), filter, &context)?
         }
-        Show::Grants => {
-            let user = session.user.split('@').next().unwrap_or_default();
-            let grant = format!("GRANT ALL PRIVILEGES ON *.* TO '{user}'@'%' WITH GRANT OPTION");
-            texts(&[&format!("Grants for {user}@%")], vec![vec![text(grant)]])
+        Show::Grants { user } => {
+            let own = session.user.split('@').next().unwrap_or_default();
+            let user = user.as_deref().unwrap_or(own);
+            let rows = grants_of(user, &context)?.into_iter().map(|grant| vec![text(grant)]);
+            texts(&[&format!("Grants for {user}@%")], rows.collect())
         }
         Show::Nothing { columns } => texts(columns, Vec::new()),
         Show::RebalanceStatus { database } => rebalance_status(database.as_deref(), &context)?,

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast;
 
 use crate::maintenance::Maintenance;
 use crate::policy::PolicyStatement;
+use crate::users::UserStatement;
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,13 +110,8 @@ pub enum ClusterStatement {
     },
     /// `PROMOTE AGGREGATOR 'host':port TO MASTER`.
     PromoteAggregator(Address),
-    /// `SET PASSWORD …`, `ALTER USER … IDENTIFIED BY …`, `CREATE USER [IF NOT EXISTS] … IDENTIFIED BY …`.
-    SetPassword {
-        /// The user; None is the session's own.
-        user: Option<String>,
-        /// The new password.
-        password: String,
-    },
+    /// What is said about users, and what they may do.
+    User(UserStatement),
     /// What an operator asks for about leaves, instances and their placement.
     Maintenance(Maintenance),
     /// What an operator asks for about policies.
@@ -428,8 +424,11 @@ pub enum Show {
         /// What to show.
         filter: ShowFilter,
     },
-    /// `SHOW GRANTS`.
-    Grants,
+    /// `SHOW GRANTS [FOR user]`.
+    Grants {
+        /// The user; None is the session's own.
+        user: Option<String>,
+    },
     /// `SHOW TRANSACTION OUTCOME 'id'`.
     TransactionOutcome {
         /// What `@@baton_transaction_id` said.

@@ -35,6 +35,11 @@ impl goldenscript::Runner for Script {
             }
             return Ok(out);
         }
+        // `as …` goes on as another user.
+        if let Some(user) = command.0.strip_prefix("as ") {
+            self.0.session.user = format!("{user}@localhost");
+            return Ok(out);
+        }
         let answer = match command.0.strip_prefix("general ") {
             Some(sql) => self.0.general(sql).map(Answer::Rows),
             None => self.0.run(&command.0),

@@ -10,7 +10,7 @@ use baton_model::{CatalogIndex, ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// The version of the messages between nodes. Nodes of different versions refuse each other.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;
 
 /// What travels with every message, so that it can be refused before anybody looks at its body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,9 @@
 //! One program, run one test at a time: they measure times, and the machine may have two processors.
 //! Tests that need a cluster in the same shape share one; each finds it healed ([`stage`]).
 
+mod accounts;
 mod author;
+mod balancing;
 mod binary;
 mod by_hand;
 mod cases;
@@ -21,6 +23,7 @@ mod sql;
 mod sql_clients;
 mod stage;
 mod strangers;
+mod succession;
 mod swallowed;
 mod swift;
 mod toolbox;

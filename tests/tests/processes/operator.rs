@@ -177,6 +177,14 @@ fn new_leaves_get_their_part_and_old_ones_are_emptied_under_load() {
         let planned = actions(&plan)?;
         let count = |action: &str| planned.iter().filter(|planned| *planned == action).count();
         ensure!(count("COPY PARTITION") == 8 && count("PROMOTE PARTITION WITH DROP") == 4, "{planned:?}");
+        // As the check before a cluster is taken offline asks: of every database.
+        let of_all = client.rows("EXPLAIN REBALANCE PARTITIONS").await?;
+        ensure!(actions(&of_all)? == planned, "{:?}", actions(&of_all)?);
+        ensure!(
+            of_all.iter().all(|row| row.text("Database").as_deref() == Some(DATABASE)),
+            "whose are they?"
+        );
+        ensure!(client.rows("EXPLAIN RESTORE REDUNDANCY").await?.is_empty(), "nothing is to be restored");
         client.run_within(HEAL_BOUND, &format!("REBALANCE PARTITIONS ON {DATABASE}")).await?;
         let again = client.rows(&format!("EXPLAIN REBALANCE PARTITIONS ON {DATABASE}")).await?;
         ensure!(again.is_empty(), "it is not balanced: {:?}", actions(&again)?);

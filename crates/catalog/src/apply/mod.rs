@@ -12,6 +12,7 @@ mod plans;
 mod policies;
 mod restore;
 mod schema;
+mod users;
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use baton_model::{CatalogIndex, NodeId, StatementId};
 
 use crate::catalog::Catalog;
 use crate::command::{Command, Entry};
-use crate::objects::{Event, Severity, User, event_type};
+use crate::objects::{Event, Severity, event_type};
 use crate::outcome::{Applied, Outcome, Rejection, Reply};
 use crate::row::RowKey;
 use crate::variables;
@@ -67,6 +68,7 @@ impl Step<'_> {
             }
             Command::AddNode(node) => self.add_node(node).map(Reply::Node),
             Command::RemoveNode { node } => self.remove_node(*node),
+            Command::SetAggregatorRole { node, role } => self.set_aggregator_role(*node, *role),
             Command::SetNodeOffline { node, incarnation, reason } => {
                 self.set_node_offline(*node, *incarnation, reason)
             }
@@ -127,12 +129,14 @@ impl Step<'_> {
             Command::FinishRestore { database, details } => self.finish_restore(*database, details),
             Command::AbortRestore { database, reason } => self.abort_restore(*database, reason),
             Command::SetVariable { name, value } => self.set_variable(name, value),
-            Command::SetPassword { user, password_hash } => {
-                self.changed.insert(RowKey::User(user.clone()));
-                let record = User { name: user.clone(), password_hash: *password_hash };
-                self.catalog.users.insert(user.clone(), record);
-                self.done()
+            Command::CreateUser { user, if_not_exists, password_hash } => {
+                self.create_user(user, *if_not_exists, *password_hash)
             }
+            Command::DropUser { user, if_exists } => self.drop_user(user, *if_exists),
+            Command::SetPassword { user, password_hash } => self.set_password(user, *password_hash),
+            Command::Grant { user, privileges, scope } => self.grant(user, privileges, scope),
+            Command::Revoke { user, privileges, scope } => self.revoke(user, privileges, scope),
+            Command::RevokeAll { user } => self.revoke_all(user),
             Command::InstallPolicy { module, replace } => self.install_policy(module, *replace),
             Command::DropPolicy { name, if_exists } => self.drop_policy(name, *if_exists),
             Command::BindPolicy(binding) => self.bind_policy(binding),

@@ -10,7 +10,8 @@ use baton_model::{
 use super::Step;
 use super::policies::check_policies;
 use crate::command::{NewBinding, NewNode};
-use crate::objects::{Node, PolicyModule, Severity, User, event_type};
+use crate::grants::ROOT;
+use crate::objects::{Node, PolicyModule, Severity, event_type};
 use crate::outcome::{Outcome, Rejection};
 use crate::row::RowKey;
 
@@ -28,9 +29,7 @@ impl Step<'_> {
         check_policies(policies, bindings)?;
         self.catalog.cluster = Some(cluster);
         self.changed.insert(RowKey::Cluster);
-        let root = User { name: "root".into(), password_hash: None };
-        self.catalog.users.insert(root.name.clone(), root);
-        self.changed.insert(RowKey::User("root".into()));
+        self.create_user(ROOT, false, None)?;
         self.add_node(node)?;
         for module in policies {
             self.install_policy(module, true)?;
@@ -85,6 +84,19 @@ impl Step<'_> {
         self.catalog.nodes.remove(&id);
         self.changed.insert(RowKey::Node(id));
         self.event(Severity::Notice, event_type::AGGREGATOR_REMOVE, Some(id), format!("{address} removed"));
+        self.done()
+    }
+
+    pub(super) fn set_aggregator_role(&mut self, id: NodeId, role: AggregatorRole) -> Outcome {
+        let node = self.catalog.nodes.get_mut(&id).ok_or(Rejection::NoSuchNode(id))?;
+        if node.is_leaf() {
+            return Err(Rejection::WrongRole(id));
+        }
+        if node.aggregator_role == Some(role) {
+            return Err(Rejection::NoChange(id));
+        }
+        node.aggregator_role = Some(role);
+        self.changed.insert(RowKey::Node(id));
         self.done()
     }
 

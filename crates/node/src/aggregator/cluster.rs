@@ -1,10 +1,11 @@
-//! Statements about the cluster itself: founding it, members, hand-over, passwords.
+//! Statements about the cluster itself: founding it, members, hand-over, users.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_catalog::{Catalog, Command, Entry, NewNode, Outcome, PolicyModule, Reply};
-use baton_consensus::{OpenError, ProposeError};
+use baton_catalog::{Catalog, Command, Entry, NewNode, Node, Outcome, PolicyModule, Reply};
+use baton_consensus::{ControlGroup, OpenError, ProposeError};
 use baton_gateway::PasswordHash;
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{
@@ -14,6 +15,7 @@ use baton_policy::DecisionPoint;
 use baton_sql::{Address, ClusterStatement, Login};
 use mysql_async::prelude::Queryable;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::Aggregator;
 use super::execute::{answer, refusal};
@@ -209,10 +211,10 @@ impl Aggregator {
             ClusterStatement::PromoteAggregator(address) => self.promote(catalog, &address).await,
             ClusterStatement::Maintenance(statement) => self.execute_maintenance(id, statement).await,
             ClusterStatement::Policy(statement) => self.execute_policy(id, statement, catalog).await,
-            ClusterStatement::SetPassword { user, password } => {
-                let password_hash = PasswordHash::of(&password).to_bytes();
-                let user = user.unwrap_or_else(|| request.user.clone());
-                self.commit(id, Command::SetPassword { user, password_hash }).await
+            ClusterStatement::User(statement) => {
+                let hash = |password: &str| PasswordHash::of(password).to_bytes();
+                let command = statement.command(&request.user, &request.session, catalog, hash)?;
+                self.commit(id, command).await
             }
         }
     }
@@ -355,7 +357,7 @@ impl Aggregator {
         }
     }
 
-    /// Hands the office over, with consensus on.
+    /// Hands the office over.
     async fn promote(&self, catalog: &Catalog, address: &Address) -> Result<ForwardAnswer, ForwardRefusal> {
         let node = self.aggregator_at(catalog, address)?;
         let done = ForwardAnswer { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) };
@@ -363,11 +365,80 @@ impl Aggregator {
             return Ok(done);
         }
         let target = catalog.node(node).ok_or_else(|| refused("It was removed meanwhile"))?;
-        if !target.is_voter() || !target.is_online() {
-            let text = "Only a voting member that is online can become the master aggregator";
-            return Err(refused(text).into());
+        let has_consensus = catalog.switch("consensus_enabled");
+        if !target.is_online() {
+            return Err(refused("Only an aggregator that is online can become the master aggregator").into());
+        }
+        if has_consensus && !target.is_voter() {
+            return Err(
+                refused("With consensus, only a voting member can become the master aggregator").into()
+            );
         }
         let group = self.group().ok_or(ForwardRefusal::NotTheMaster)?;
+        if !has_consensus {
+            return self.hand_over_without_consensus(catalog, &group, target).await;
+        }
+        self.hand_over(&group, node).await?;
+        Ok(done)
+    }
+
+    /// The other one becomes a voter for as long as it takes, and the only one after it. If it is lost just then, before
+    /// it has taken the office over, nothing is decided until it is back: both are needed meanwhile.
+    async fn hand_over_without_consensus(
+        &self,
+        catalog: &Catalog,
+        group: &ControlGroup,
+        target: &Node,
+    ) -> Result<ForwardAnswer, ForwardRefusal> {
+        let (own, heir) = (self.context.node(), target.id);
+        group.hears(heir).await.map_err(|error| refused(error.to_string()))?;
+        let alone = timeout(HAND_OVER, self.members.lock()).await;
+        let _alone =
+            alone.map_err(|_| refused("Members of the control group are being changed; say it again"))?;
+        // Who leads has a vote once consensus is on; there are to be as many of them as before.
+        let swaps = !target.is_voter() && catalog.node(own).is_some_and(Node::is_voter);
+        if swaps {
+            self.swap_votes(own, heir).await?;
+        }
+        let both = BTreeSet::from([own, heir]);
+        let moved = match group.set_voters(both).await {
+            Ok(()) => self.hand_over(group, heir).await,
+            Err(error) => Err(refused(error.to_string()).into()),
+        };
+        if let Err(error) = moved {
+            if swaps && let Err(error) = self.swap_votes(heir, own).await {
+                warn!(?error, "the roles of aggregators are those of a hand-over that failed");
+            }
+            return Err(error);
+        }
+        // Until then both are needed, and whoever is told that it is done may stop the old one.
+        let deadline = Instant::now() + HAND_OVER;
+        loop {
+            let status = self.group_status();
+            if status.is_settled && status.voters == BTreeSet::from([heir]) {
+                return Ok(ForwardAnswer { affected_rows: 0, last_insert_id: 0, index: CatalogIndex(0) });
+            }
+            if Instant::now() > deadline {
+                let text = "The office was handed over, but the old master aggregator is still needed for a majority: \
+                            do not stop it before SHOW AGGREGATORS calls it a follower there";
+                return Err(refused(text).into());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// One aggregator has the vote of another once consensus is on.
+    async fn swap_votes(&self, from: NodeId, to: NodeId) -> Result<(), ForwardRefusal> {
+        let role = |node, role| Command::SetAggregatorRole { node, role };
+        self.do_it(Command::Batch(vec![
+            role(to, AggregatorRole::VotingMember),
+            role(from, AggregatorRole::Follower),
+        ]))
+        .await
+    }
+
+    /// Hands the office to a voter.
+    async fn hand_over(&self, group: &ControlGroup, node: NodeId) -> Result<(), ForwardRefusal> {
         match group.transfer_to(node).await {
             Ok(()) => {}
             Err(ProposeError::NotLeader { .. }) => return Err(ForwardRefusal::NotTheMaster),
@@ -381,7 +452,7 @@ impl Aggregator {
             }
             sleep(LOOK_AGAIN).await;
         }
-        Ok(done)
+        Ok(())
     }
 }
 

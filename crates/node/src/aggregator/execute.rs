@@ -12,7 +12,7 @@ use baton_model::limits::PARTITIONS_MAX;
 use baton_model::{CatalogIndex, Durability, StatementId};
 use baton_sql::{
     ClusterStatement, InsertPlan, SchemaStatement, Session, Statement, bind_change, bind_insert,
-    execute_query, parse, substitute,
+    execute_query, parse, permit, substitute,
 };
 
 use super::Aggregator;
@@ -126,6 +126,7 @@ impl Aggregator {
             node_variables: node_variables(&self.context, Some("self".into())),
             ..request.session.clone()
         };
+        permit(&statement, &catalog, &session)?;
         match statement {
             Statement::Cluster(cluster) => self.execute_cluster(id, cluster, &request, &catalog).await,
             Statement::Backup(backup) => self.execute_backup(id, backup).await,

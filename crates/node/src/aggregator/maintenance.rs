@@ -101,6 +101,11 @@ impl Aggregator {
                 self.plan(Some(id), catalog, &database, PlanKind::RestoreRedundancy, &BTreeSet::new(), steps)
                     .await?
             }
+            Maintenance::RestoreAll | Maintenance::RebalancePartitionsOfAll => {
+                return Err(
+                    refused("It can be explained for every database, and done for one: … ON db").into()
+                );
+            }
             Maintenance::Rebalance { database, full, force, all_online } => {
                 self.rebalance_one(Some(id), &database, full, force, all_online).await?
             }
@@ -213,6 +218,11 @@ impl Aggregator {
                 let steps = restore_redundancy(catalog, database, &BTreeSet::new());
                 Ok(of(database, PlanKind::RestoreRedundancy, steps))
             }
+            Maintenance::RestoreAll => {
+                let steps = |database| restore_redundancy(catalog, database, &BTreeSet::new());
+                let each = by_name(catalog).into_iter();
+                Ok(each.flat_map(|it| of(it, PlanKind::RestoreRedundancy, steps(it))).collect())
+            }
             Maintenance::Rebalance { database, full, force, all_online } => {
                 let database = database_named(catalog, database)?;
                 if *all_online {
@@ -230,14 +240,23 @@ impl Aggregator {
                 }
                 Ok(of(database, PlanKind::Rebalance, rebalance_steps(self, catalog, database, *full)?))
             }
+            Maintenance::RebalancePartitionsOfAll => {
+                let mut all = Vec::new();
+                for database in by_name(catalog) {
+                    all.extend(of(
+                        database,
+                        PlanKind::Rebalance,
+                        rebalance_steps(self, catalog, database, false)?,
+                    ));
+                }
+                Ok(all)
+            }
             Maintenance::RebalanceAll { all_online } => {
                 if *all_online {
                     ensure_all_online(catalog)?;
                 }
-                let mut databases: Vec<&Database> = catalog.databases().collect();
-                databases.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                 let mut all = Vec::new();
-                for database in databases {
+                for database in by_name(catalog) {
                     all.extend(of(
                         database,
                         PlanKind::Rebalance,
@@ -249,6 +268,12 @@ impl Aggregator {
             _ => Err(refused("This statement has no plan to explain")),
         }
     }
+}
+
+fn by_name(catalog: &Catalog) -> Vec<&Database> {
+    let mut databases: Vec<&Database> = catalog.databases().collect();
+    databases.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    databases
 }
 
 /// `ENSURE_ONLINE_NODES`.

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_catalog::{Catalog, Command, Entry, Node};
 use baton_consensus::Address;
-use baton_model::NodeId;
+use baton_model::{AggregatorRole, NodeId};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::Aggregator;
+use crate::server::wall_clock_ms;
 
 /// Without any news, the members are looked at this often.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -54,6 +56,25 @@ impl Aggregator {
         self.group().is_some_and(|group| !group.status().voters.contains(&node) && !group.has_followed(node))
     }
 
+    /// With consensus the voting members of the catalog; without, this master aggregator alone.
+    fn wanted_voters(&self, catalog: &Catalog) -> BTreeSet<NodeId> {
+        if catalog.switch("consensus_enabled") {
+            return catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
+        }
+        BTreeSet::from([self.context.node()])
+    }
+
+    /// Who is master aggregator is a voting member, however it came to be it.
+    async fn note_own_vote(&self, catalog: &Catalog) -> Result<(), String> {
+        let me = self.context.node();
+        if catalog.node(me).is_none_or(Node::is_voter) {
+            return Ok(());
+        }
+        let command = Command::SetAggregatorRole { node: me, role: AggregatorRole::VotingMember };
+        let entry = Entry { statement: None, at_ms: wall_clock_ms(), command };
+        self.propose(entry).await.map(drop).map_err(|error| format!("{error:?}"))
+    }
+
     /// Brings the members of the control group to what the catalog says. For the master aggregator.
     ///
     /// What can be done is done, whoever does not follow: a dead voter must go although another newcomer is dead too.
@@ -62,15 +83,18 @@ impl Aggregator {
     /// Why some of it could not be done now.
     async fn reconcile_members(&self) -> Result<(), String> {
         let Some(group) = self.group() else { return Ok(()) };
+        // Not while the office is handed over: whoever takes it over sees to the members.
+        let _alone = self.members.lock().await;
         group.linearize().await.map_err(|error| error.to_string())?;
         let catalog = group.catalog();
         if catalog.cluster().is_none() {
             return Ok(());
         }
+        self.note_own_vote(&catalog).await?;
+        let catalog = group.catalog();
         let status = group.status();
         let members: BTreeSet<NodeId> = status.voters.union(&status.learners).copied().collect();
-        let wanted: BTreeSet<NodeId> =
-            catalog.aggregators().filter(|node| node.is_voter()).map(|node| node.id).collect();
+        let wanted = self.wanted_voters(&catalog);
         let possible: BTreeSet<NodeId> = wanted
             .iter()
             .copied()

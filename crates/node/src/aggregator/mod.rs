@@ -102,6 +102,8 @@ pub struct Aggregator {
     waiting: AtomicU32,
     /// Leaves that answer and are not used yet, while this node is the master aggregator.
     held_back: Mutex<BTreeMap<NodeId, HeldBack>>,
+    /// Held while the members of the control group are changed, and while its office is handed over without consensus.
+    members: tokio::sync::Mutex<()>,
     /// Leaves from which a hand-over takes a partition that is not known to be committed, and since when.
     handing_over: switchover::HandingOver,
 }
@@ -174,6 +176,7 @@ impl Aggregator {
             known,
             waiting: AtomicU32::new(0),
             held_back: Mutex::default(),
+            members: tokio::sync::Mutex::default(),
             handing_over: switchover::HandingOver::default(),
         });
         if context.identity().cluster.is_some() {

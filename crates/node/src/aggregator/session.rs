@@ -16,7 +16,7 @@ use baton_model::{
 use baton_sql::{
     BoundChange, BoundInsert, ChangeProgram, ClusterStatement, InsertPlan, Partitions, Place, PointGet,
     Query, ReadPlan, Session, Statement, answer_show, bind_change, bind_insert, classify, execute_query,
-    explain_query, ordinal, plan_read, row_key,
+    explain_query, ordinal, permit, permit_use, plan_read, row_key,
 };
 use futures::future::join_all;
 
@@ -56,6 +56,10 @@ impl Sessions for ClientSessions {
         password_hash(&self.0.context, user)
     }
 
+    fn knows_users(&self) -> bool {
+        self.0.context.catalog().cluster().is_some()
+    }
+
     fn open(&self, client: &Client) -> ClientSession {
         ClientSession {
             aggregator: Arc::clone(&self.0),
@@ -83,6 +87,13 @@ impl GatewaySession for ClientSession {
             || self.aggregator.catch_up(catalog.index()).await && known(&self.aggregator.context.catalog());
         if !known {
             return Err(SqlError::new(ErrorCode::UnknownDatabase, format!("Unknown database '{name}'")));
+        }
+        let may = |catalog: &Catalog| permit_use(name, catalog, &self.session);
+        let seen = self.aggregator.context.catalog();
+        if may(&seen).is_err() && self.aggregator.catch_up(seen.index()).await {
+            may(&self.aggregator.context.catalog())?;
+        } else {
+            may(&seen)?;
         }
         self.session.database = Some(name.to_owned());
         Ok(())
@@ -117,9 +128,17 @@ fn done(affected_rows: u64, last_insert_id: u64) -> Answer {
     Answer::Done { affected_rows, last_insert_id, info: String::new() }
 }
 
-/// Whether the catalog does not know what a statement names.
+/// Whether the catalog does not know what a statement names, or that its user may say it.
 fn is_about_names(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::UnknownDatabase | ErrorCode::NoSuchTable | ErrorCode::UnknownColumn)
+    matches!(
+        code,
+        ErrorCode::UnknownDatabase
+            | ErrorCode::NoSuchTable
+            | ErrorCode::UnknownColumn
+            | ErrorCode::TableAccessDenied
+            | ErrorCode::DatabaseAccessDenied
+            | ErrorCode::SpecificAccessDenied
+    )
 }
 
 /// What is not supported says where it stands; where nothing better is known, that is where the statement begins.
@@ -151,6 +170,7 @@ impl ClientSession {
             self.aggregator.bootstrap(host, *port).await?;
             return Ok(Answer::done());
         }
+        permit(&statement, &catalog, &self.session)?;
         match classify(&statement, &catalog, &self.session) {
             Place::Local => self.local(statement, &catalog).await,
             _ if catalog.cluster().is_none() => {

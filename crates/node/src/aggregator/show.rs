@@ -113,7 +113,9 @@ impl Aggregator {
         let rows = catalog.aggregators().map(|node| {
             let me = node.id == self.context.node();
             let leads = status.leader == Some(node.id);
-            let role = match (leads, node.is_voter()) {
+            // Who counts now, whatever the catalog has them to be: without consensus that is the master aggregator alone.
+            let votes = status.voters.contains(&node.id);
+            let role = match (leads, votes) {
                 (true, _) => "Leader",
                 (false, true) => "Voting Member",
                 (false, false) => "Follower",

@@ -34,8 +34,13 @@ impl Aggregator {
         if *statement == Maintenance::ClearOrphans {
             return Ok(self.explain_clear_orphans(catalog).await);
         }
-        let all = matches!(statement, Maintenance::RebalanceAll { .. });
-        let timed = !matches!(statement, Maintenance::RestoreRedundancy { .. });
+        let all = matches!(
+            statement,
+            Maintenance::RebalanceAll { .. }
+                | Maintenance::RebalancePartitionsOfAll
+                | Maintenance::RestoreAll
+        );
+        let timed = !matches!(statement, Maintenance::RestoreRedundancy { .. } | Maintenance::RestoreAll);
         let mut columns = if all { vec![("Database", TEXT)] } else { Vec::new() };
         columns.extend([
             ("Action", TEXT),

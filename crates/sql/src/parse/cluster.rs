@@ -1,4 +1,4 @@
-//! Statements about nodes and users.
+//! Statements about nodes.
 
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -62,54 +62,8 @@ pub(super) fn promote(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refus
     Ok(ClusterStatement::PromoteAggregator(address))
 }
 
-/// `SET PASSWORD [FOR user] = …`; both words are taken.
-pub(super) fn set_password(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refusal> {
-    let user = if parser.take("FOR") { Some(user(parser)?) } else { None };
-    parser.want_sign(&Token::Eq, "=")?;
-    let password = if parser.take("PASSWORD") {
-        parser.want_sign(&Token::LParen, "(")?;
-        let password = parser.text("the password in quotes")?;
-        parser.want_sign(&Token::RParen, ")")?;
-        password
-    } else {
-        parser.text("the password in quotes")?
-    };
-    Ok(ClusterStatement::SetPassword { user, password })
-}
-
-/// `ALTER USER user IDENTIFIED BY 'password'` and the same of CREATE; both words are taken.
-pub(super) fn identified_by(parser: &mut Parser<'_>) -> Result<ClusterStatement, Refusal> {
-    let _ = parser.take_all(&["IF", "NOT", "EXISTS"]) || parser.take_all(&["IF", "EXISTS"]);
-    let user = user(parser)?;
-    parser.want("IDENTIFIED")?;
-    if parser.take("WITH") {
-        parser.want("mysql_native_password")?;
-    }
-    parser.want("BY")?;
-    let password = parser.text("the password in quotes")?;
-    Ok(ClusterStatement::SetPassword { user: Some(user), password })
-}
-
-/// `user['@'host]`; the host is ignored, because users are not told apart by it.
-fn user(parser: &mut Parser<'_>) -> Result<String, Refusal> {
-    let name = parser.text_or_name("a user")?;
-    // `root@localhost` is one word to the tokenizer; `'root'@'%'` is not.
-    match name.split_once('@') {
-        Some((user, host)) => {
-            if host.is_empty() {
-                parser.text_or_name("a host")?;
-            }
-            Ok(user.to_owned())
-        }
-        None => {
-            host_part(parser)?;
-            Ok(name)
-        }
-    }
-}
-
 /// `@'host'` or `@host` behind a name, if there is one.
-fn host_part(parser: &mut Parser<'_>) -> Result<Option<String>, Refusal> {
+pub(super) fn host_part(parser: &mut Parser<'_>) -> Result<Option<String>, Refusal> {
     if parser.take_sign(&Token::AtSign) || parser.take("@") {
         return parser.text_or_name("a host").map(Some);
     }

@@ -100,12 +100,20 @@ pub(super) fn stop_rebalance(parser: &mut Parser<'_>) -> Result<Maintenance, Ref
     Ok(Maintenance::StopRebalance { database: parser.name("a database")? })
 }
 
-/// What EXPLAIN can explain of these; None if it is something else. EXPLAIN is taken.
+/// What EXPLAIN can explain of these; None if it is something else. EXPLAIN is taken. Without a database it explains what
+/// would be done to each, as the check before a cluster is taken offline wants it.
 pub(super) fn explained(parser: &mut Parser<'_>) -> Result<Option<Maintenance>, Refusal> {
     Ok(Some(if parser.take_all(&["RESTORE", "REDUNDANCY"]) {
-        restore_redundancy(parser)?
+        if parser.at("ON") { restore_redundancy(parser)? } else { Maintenance::RestoreAll }
     } else if parser.take("REBALANCE") {
-        rebalance(parser)?
+        if parser.take("PARTITIONS") && !parser.at("ON") {
+            Maintenance::RebalancePartitionsOfAll
+        } else {
+            if parser.at("ON") {
+                parser.prev_token();
+            }
+            rebalance(parser)?
+        }
     } else if parser.take("CLEAR") {
         clear(parser)?
     } else {

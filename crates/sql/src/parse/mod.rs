@@ -17,6 +17,7 @@ mod set;
 mod show;
 mod source;
 mod table;
+mod users;
 mod words;
 
 use baton_model::errors::{ErrorCode, SqlError};
@@ -84,7 +85,7 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "SET" if parser.take("POLICY") => about_policies(policy::set(parser)?),
         "SET" if parser.take_all(&["SHADOW", "POLICY"]) => about_policies(policy::set_shadow(parser)?),
         "SET" if parser.take("MAINTENANCE") => about_policies(policy::maintenance(parser)?),
-        "SET" if parser.take("PASSWORD") => Statement::Cluster(cluster::set_password(parser)?),
+        "SET" if parser.take("PASSWORD") => about_users(users::set_password(parser)?),
         "SET" => set::set(parser)?,
         "USE" => Statement::Use(parser.name("a database")?),
         "BEGIN" => {
@@ -139,7 +140,11 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
         "STOP" if parser.take("REBALANCE") => maintained(maintenance::stop_rebalance(parser)?),
         "RESTORE" if parser.take("REDUNDANCY") => maintained(maintenance::restore_redundancy(parser)?),
         "DROP" if parser.take("PARTITION") => maintained(maintenance::drop_partition(parser)?),
-        "ALTER" | "CREATE" if parser.take("USER") => Statement::Cluster(cluster::identified_by(parser)?),
+        "CREATE" if parser.take("USER") => about_users(users::create_user(parser)?),
+        "ALTER" if parser.take("USER") => about_users(users::alter_user(parser)?),
+        "DROP" if parser.take("USER") => about_users(users::drop_user(parser)?),
+        "GRANT" => about_users(users::grant(parser)?),
+        "REVOKE" => about_users(users::revoke(parser)?),
         "CREATE" => Statement::Schema(create(parser)?),
         "ALTER" if parser.take("DATABASE") || parser.take("SCHEMA") => {
             Statement::Schema(database::alter_database(parser)?)
@@ -153,10 +158,9 @@ fn statement(parser: &mut Parser<'_>, source: Source<'_>) -> Result<Statement, R
                 return known_but_unsupported(parser, "DROP", place);
             }
         }
-        "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "GRANT" | "REVOKE" | "LOCK" | "UNLOCK"
-        | "PREPARE" | "EXECUTE" | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE" | "CHECK" | "REPAIR" | "FLUSH"
-        | "RESET" | "RENAME" | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL"
-        | "XA" | "MERGE" => {
+        "ALTER" | "KILL" | "LOAD" | "CALL" | "DO" | "HANDLER" | "LOCK" | "UNLOCK" | "PREPARE" | "EXECUTE"
+        | "DEALLOCATE" | "ANALYZE" | "OPTIMIZE" | "CHECK" | "REPAIR" | "FLUSH" | "RESET" | "RENAME"
+        | "REPLICATE" | "PAUSE" | "CONTINUE" | "STOP" | "AGGREGATOR" | "KILLALL" | "XA" | "MERGE" => {
             return known_but_unsupported(parser, &first, place);
         }
         _ => return Err(Refusal::Expected("a statement", place)),
@@ -169,6 +173,10 @@ fn maintained(statement: crate::maintenance::Maintenance) -> Statement {
 
 fn about_policies(statement: crate::policy::PolicyStatement) -> Statement {
     Statement::Cluster(crate::statement::ClusterStatement::Policy(statement))
+}
+
+fn about_users(statement: crate::users::UserStatement) -> Statement {
+    Statement::Cluster(crate::statement::ClusterStatement::User(statement))
 }
 
 /// The first words of a statement that exists elsewhere.

@@ -1,6 +1,7 @@
 //! SHOW and DESCRIBE; the first word is taken.
 
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::maintenance;
 use super::source::Refusal;
@@ -108,8 +109,12 @@ pub(super) fn show(parser: &mut Parser<'_>) -> Result<Show, Refusal> {
             Show::TransactionOutcome { id: parser.text("the id of a transaction")? }
         }
         "GRANTS" => {
-            skip_rest(parser);
-            Show::Grants
+            let user = if parser.take("FOR") && !current_user(parser)? {
+                Some(super::users::user(parser)?)
+            } else {
+                None
+            };
+            Show::Grants { user }
         }
         "PLUGINS" => Show::Nothing { columns: &["Name", "Status", "Type", "Library", "License"] },
         "TRIGGERS" => {
@@ -161,4 +166,15 @@ fn filter(parser: &mut Parser<'_>) -> Result<ShowFilter, Refusal> {
         return Ok(ShowFilter { like: None, condition: Some(Box::new(parser.parse_expr()?)) });
     }
     Ok(ShowFilter::default())
+}
+
+/// `CURRENT_USER[()]`, if it is there.
+fn current_user(parser: &mut Parser<'_>) -> Result<bool, Refusal> {
+    if !parser.take("CURRENT_USER") {
+        return Ok(false);
+    }
+    if parser.take_sign(&Token::LParen) {
+        parser.want_sign(&Token::RParen, ")")?;
+    }
+    Ok(true)
 }

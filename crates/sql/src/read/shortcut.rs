@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_catalog::Catalog;
+use baton_catalog::{Catalog, GrantScope, Privilege};
 use baton_model::errors::SqlError;
 use baton_model::{ColumnType, Datum, Key, Row, TableSchema};
 use datafusion::sql::sqlparser::ast::{
@@ -193,6 +193,9 @@ fn points(select: &Select, relation: &TableFactor, context: &Context<'_>) -> Opt
     }
     let database = context.database(name.database.as_deref()).ok()?;
     let schema = &context.table(&name).ok()?.schema;
+    // Whoever may not read it is told so where other queries are planned.
+    let scope = GrantScope::table(&database.name, &schema.name);
+    context.holds(Privilege::Select, &scope).then_some(())?;
     let shown_as = alias.as_ref().map_or(schema.name.as_str(), |alias| alias.name.value.as_str());
     let columns = Columns {
         schema: Some(schema),

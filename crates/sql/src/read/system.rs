@@ -379,8 +379,11 @@ fn aggregators(context: &Context<'_>) -> ResultSet {
         let master = context.session.master == Some(node.id);
         let role = match node.aggregator_role {
             _ if master => "Leader",
-            Some(AggregatorRole::VotingMember) => "Voting Member",
-            Some(AggregatorRole::Follower) | None => "Follower",
+            // Without consensus only the master aggregator has a vote.
+            Some(AggregatorRole::VotingMember) if context.catalog.switch("consensus_enabled") => {
+                "Voting Member"
+            }
+            _ => "Follower",
         };
         vec![
             int(node.id.0),

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode};
+use baton_catalog::{Catalog, Command, Entry, InstancePlacement, NewNode, Reply};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{
     AggregatorRole, Blob, CatalogIndex, ClusterId, Incarnation, Key, NodeId, NodeRole, PartitionId, Row,
     StatementId, StoreId, TableId, TableKind, decode_row, encode_row,
 };
 use baton_sql::{
-    Access, BatchStream, Change, ChangeProgram, InsertPlan, LeafScan, Partitions, ReadPlan, ResultSet,
-    ScanRequest, Scanner, SchemaStatement, Session, Statement, answer_show, bind_change, bind_insert,
-    execute_query, explain_query, limits, ordinal, parse, plan_read, row_key,
+    Access, BatchStream, Change, ChangeProgram, ClusterStatement, InsertPlan, LeafScan, Partitions, ReadPlan,
+    ResultSet, ScanRequest, Scanner, SchemaStatement, Session, Statement, answer_show, bind_change,
+    bind_insert, execute_query, explain_query, limits, ordinal, parse, permit, plan_read, row_key,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -152,7 +152,11 @@ impl World {
         let index = CatalogIndex(self.catalog.index().0 + 1);
         let entry = Entry { statement: None, at_ms: 1_709_210_000_000, command };
         let applied = self.catalog.apply(index, &entry);
-        applied.outcome.map(drop).map_err(|rejection| SqlError::from(&rejection))
+        let outcome = applied.outcome.and_then(|reply| match reply {
+            Reply::Batch(outcomes) => outcomes.into_iter().collect::<Result<Vec<_>, _>>().map(drop),
+            _ => Ok(()),
+        });
+        outcome.map_err(|rejection| SqlError::from(&rejection))
     }
 
     pub fn run(&mut self, sql: &str) -> Result<Answer, SqlError> {
@@ -163,7 +167,14 @@ impl World {
     pub fn execute(&mut self, statement: &Statement) -> Result<Answer, SqlError> {
         self.statements += 1;
         let done = Ok(Answer::Done { affected: 0, matched: 0 });
+        permit(statement, &self.catalog, &self.session)?;
         match statement {
+            Statement::Cluster(ClusterStatement::User(statement)) => {
+                let own = self.session.user.split('@').next().unwrap_or_default();
+                let hash = |password: &str| (!password.is_empty()).then_some([7; 20]);
+                let command = statement.clone().command(own, &self.session, &self.catalog, hash)?;
+                self.try_apply(command).and(done)
+            }
             Statement::Schema(schema) => self.schema(schema).and(done),
             Statement::Insert(insert) => {
                 let bound = match bind_insert(insert, &self.catalog, &self.session)? {

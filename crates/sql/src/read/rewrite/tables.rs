@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use baton_catalog::{GrantScope, Privilege};
 use baton_model::errors::{ErrorCode, SqlError};
 use baton_model::{TableKind, decode_row};
 use datafusion::arrow::array::RecordBatch;
@@ -143,6 +144,8 @@ impl Rewriter<'_> {
         }
         let database = self.context.database(name.database.as_deref())?;
         let schema = &self.context.table(name)?.schema;
+        let scope = GrantScope::table(&database.name, &schema.name);
+        self.context.require(Privilege::Select, &scope)?;
         schema.columns.iter().for_each(|column| self.spell(&column.name));
         match schema.kind {
             TableKind::Sharded => {
