@@ -407,8 +407,11 @@ mod tests {
         }
     }
 
+    /// What was said, and how bad it is.
+    type Said = Vec<(Severity, String)>;
+
     /// What is said when this is changed.
-    fn said(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
+    fn said(change: impl FnOnce(&mut Facts)) -> Said {
         let mut facts = well();
         change(&mut facts);
         examine(&facts).into_iter().map(|finding| (finding.severity, finding.what)).collect()
@@ -425,7 +428,7 @@ mod tests {
         let set = |name: &'static str, value: &'static str| {
             move |facts: &mut Facts| drop(facts.variables.insert(name.to_owned(), value.to_owned()))
         };
-        let cases: Vec<(Vec<(Severity, String)>, Severity, &str)> = vec![
+        let cases: Vec<(Said, Severity, &str)> = vec![
             (said(|facts| facts.processes[1].runs = false), Critical, "a2 does not run"),
             (
                 said(|facts| facts.processes[3].free_disk_bytes = Some(1 << 20)),

@@ -376,9 +376,9 @@ impl Aggregator {
         }
         let group = self.group().ok_or(ForwardRefusal::NotTheMaster)?;
         if !has_consensus {
-            return self.hand_over_without_consensus(catalog, &group, target).await;
+            return self.hand_over_without_consensus(catalog, group, target).await;
         }
-        self.hand_over(&group, node).await?;
+        self.hand_over(group, node).await?;
         Ok(done)
     }
 
