@@ -391,10 +391,11 @@ impl Aggregator {
         target: &Node,
     ) -> Result<ForwardAnswer, ForwardRefusal> {
         let (own, heir) = (self.context.node(), target.id);
-        group.hears(heir).await.map_err(|error| refused(error.to_string()))?;
         let alone = timeout(HAND_OVER, self.members.lock()).await;
         let _alone =
             alone.map_err(|_| refused("Members of the control group are being changed; say it again"))?;
+        // Asked for last, so that the answer is not an old one when the other one becomes a voter.
+        group.hears(heir).await.map_err(|error| refused(error.to_string()))?;
         // Who leads has a vote once consensus is on; there are to be as many of them as before.
         let swaps = !target.is_voter() && catalog.node(own).is_some_and(Node::is_voter);
         if swaps {
